@@ -1,0 +1,3 @@
+module modelramp.dev/cluster/tools/pause
+
+go 1.22

@@ -1,0 +1,1 @@
+"""The model server that runs in the pods of a version: MLflow pyfunc with honest answers and metrics."""
