@@ -1,0 +1,161 @@
+"""What the loop needs of the world, named for the need. Adapters implement these; nothing else touches the world.
+
+Nothing here raises for a fault of the outside: every read is a `Reading`, every write a `Written`.
+Only cancellation and programming errors are exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from modelramp.rollout.actions import Event, SetTraffic
+from modelramp.rollout.observation import Busy, Effect, Failed, ModelVersion, Reading, Route, Workload
+from modelramp.rollout.spec import Spec
+from modelramp.rollout.status import Pin, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A ModelDeployment's name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """Return `namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One ModelDeployment as it was read; `resource_version` fences what is written on the strength of it."""
+
+    ref: Ref
+    uid: str
+    generation: int
+    resource_version: str
+    spec: Spec
+    status: Status
+    deleting: bool = False
+    claimed: bool = False
+    """Our finalizer is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The write is in the API server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Somebody wrote in between: read again."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deposed:
+    """Another process leads; nothing was written and nothing more may be."""
+
+
+Written = Done | Conflict | Deposed | Failed
+
+
+class Objects(Protocol):
+    """The ModelDeployments themselves."""
+
+    async def read(self, ref: Ref) -> Reading[Rollout]:
+        """Read the newest known state; NoData("Gone") when it does not exist."""
+        ...
+
+    async def remember(self, rollout: Rollout, status: Status) -> Written:
+        """Write the status if nobody wrote since `rollout` was read."""
+        ...
+
+    async def claim(self, rollout: Rollout) -> Written:
+        """Put our finalizer on."""
+        ...
+
+    async def release(self, rollout: Rollout) -> Written:
+        """Take our finalizer off."""
+        ...
+
+
+class Workloads(Protocol):
+    """The pods of each version."""
+
+    async def read(self, rollout: Rollout) -> Reading[Mapping[str, Workload]]:
+        """Read every version's workload that this object owns."""
+        ...
+
+    async def run(self, rollout: Rollout, pin: Pin) -> Written:
+        """Apply the version's Deployment and Service."""
+        ...
+
+    async def stop(self, rollout: Rollout, version: str) -> Written:
+        """Delete the version's Deployment and Service."""
+        ...
+
+
+class Traffic(Protocol):
+    """The route: the one place that says which version answers."""
+
+    async def read(self, rollout: Rollout) -> Reading[Route]:
+        """Read the stored split; NoData("NoRoute") when there is none yet."""
+        ...
+
+    async def measure(self, rollout: Rollout) -> Reading[Effect]:
+        """Ask the proxies what they do."""
+        ...
+
+    async def write(self, rollout: Rollout, wanted: SetTraffic) -> Written:
+        """Store the split, and what carries it."""
+        ...
+
+
+class Registry(Protocol):
+    """Where model versions are registered."""
+
+    async def resolve(self, name: str, version: str) -> Reading[ModelVersion] | Busy:
+        """Resolve a version; NoData("VersionNotFound") when it does not exist, Busy while its files are hashed."""
+        ...
+
+
+class Metrics(Protocol):
+    """Where guardrail queries are answered."""
+
+    async def query(self, promql: str) -> Reading[float]:
+        """Answer with one finite, fresh number, or say why not."""
+        ...
+
+
+class Events(Protocol):
+    """Where people read what happened."""
+
+    async def emit(self, rollout: Rollout, events: Sequence[Event]) -> None:
+        """Post the events, each once; a failure is counted and never stops a turn."""
+        ...
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime:
+        """Return the present, aware, UTC."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Every port, handed to the loop."""
+
+    objects: Objects
+    workloads: Workloads
+    traffic: Traffic
+    registry: Registry
+    metrics: Metrics
+    events: Events
+    clock: Clock

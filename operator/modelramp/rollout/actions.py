@@ -1,0 +1,60 @@
+"""What a turn wants done: goals, not deltas, so that doing one twice is harmless."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelramp.rollout.observation import Split
+from modelramp.rollout.status import Pin
+
+
+@dataclass(frozen=True, slots=True)
+class SetTraffic:
+    """Send traffic like this.
+
+    `backends` are the versions that the route names, `stable` the one that gets everything should a number be
+    missing. A retreat takes share from the candidate: it asks for nothing but the API server, and is written
+    whatever else has changed in the meantime; any other write loses against a newer one.
+    """
+
+    split: Split
+    stable: str
+    backends: tuple[str, ...]
+    retreat: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunVersion:
+    """Keep this version's Deployment and Service as the spec says."""
+
+    pin: Pin
+
+
+@dataclass(frozen=True, slots=True)
+class StopVersion:
+    """Remove this version's Deployment and Service; no route names it any more."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let the object go: take our finalizer off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Put our finalizer on, before the first traffic is ever written."""
+
+
+Action = SetTraffic | RunVersion | StopVersion | Release | Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A Kubernetes Event; `normal` is its type, `reason` CamelCase and documented."""
+
+    reason: str
+    message: str
+    normal: bool = True

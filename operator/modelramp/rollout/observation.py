@@ -1,0 +1,162 @@
+"""What a turn sees: every port's answer as a value, failures and missing data included, and `now`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Value(Generic[T]):
+    """An answer."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """The question was understood and there is nothing: a missing series, a version that does not exist."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer that can be used: unreachable, refused, malformed. `message` never holds a secret or a body."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The answer is being worked out; ask again."""
+
+    message: str
+
+
+Reading = Value[T] | NoData | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A logged metric; `value` may be NaN or infinite as the registry holds it."""
+
+    key: str
+    value: float
+    dataset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A registry version as the gates need it."""
+
+    name: str
+    version: str
+    run_id: str
+    source: str
+    created: str
+    status: str
+    digest: str
+    has_signature: bool
+    metrics: tuple[Metric, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Percent of live traffic by version, and percent mirrored by version."""
+
+    weights: Mapping[str, int] = field(hash=False)
+    mirror: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    def weight(self, version: str) -> int:
+        """Return the percent of live traffic for a version, 0 where it has none."""
+        return self.weights.get(version, 0)
+
+    def same(self, other: Split) -> bool:
+        """Tell whether both send the same traffic; a version at 0 equals one that is not named."""
+        return _positive(self.weights) == _positive(other.weights) and _positive(self.mirror) == _positive(other.mirror)
+
+
+def _positive(weights: Mapping[str, int]) -> dict[str, int]:
+    return {version: percent for version, percent in weights.items() if percent > 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The split as it is stored in the cluster.
+
+    `written` is the split that we wrote last, None when we never did: where it differs from `split` somebody
+    else wrote, and `author` says who, as far as the API server knows. `why` is the reason that we gave with our
+    last write. `backends` are the versions that the route's structure names. `current` tells whether all that
+    carries the route is as the spec asks. `malformed` says why the stored numbers are no split (then `split`
+    is None).
+    """
+
+    split: Split | None
+    written: Split | None
+    backends: frozenset[str] = frozenset()
+    author: str = ""
+    why: str = ""
+    current: bool = True
+    malformed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What the proxies report.
+
+    `in_effect` is the split that every ready proxy runs, None while they differ. `requests` are counters of
+    requests sent to each version, live and mirrored together; they only grow, but for restarts of a proxy.
+    `active` are requests in flight now.
+    """
+
+    in_effect: Split | None
+    requests: Mapping[str, int] = field(default_factory=dict, hash=False)
+    active: Mapping[str, int] = field(default_factory=dict, hash=False)
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One version's pods.
+
+    `current` tells whether they run as the spec asks now; `trouble` is the pods' own complaint, if any.
+    """
+
+    version: str
+    desired: int
+    ready: int
+    current: bool = True
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One guardrail query's answers; `baseline` is the stable version's, None where it is not compared."""
+
+    guardrail: str
+    asked_at: datetime
+    candidate: Reading[float]
+    baseline: Reading[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One turn's view of the world; total: what was not asked this turn is None."""
+
+    now: datetime
+    generation: int = 1
+    deleting: bool = False
+    route: Reading[Route] = field(default_factory=lambda: NoData("NotAsked", ""))
+    effect: Reading[Effect] = field(default_factory=lambda: NoData("NotAsked", ""))
+    workloads: Reading[Mapping[str, Workload]] = field(default_factory=lambda: NoData("NotAsked", ""), hash=False)
+    model: Reading[ModelVersion] | Busy | None = None
+    stable_model: Reading[ModelVersion] | Busy | None = None
+    measurements: tuple[Measurement, ...] = ()

@@ -1,0 +1,144 @@
+"""What the user asks for, parsed: the spec of a ModelDeployment as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from typing import Any
+
+
+class FailureMode(Enum):
+    """How failed verdicts are counted towards the limit."""
+
+    CONSECUTIVE = "Consecutive"
+    TOTAL = "Total"
+
+
+class OnNoData(Enum):
+    """What a guardrail without an answer leads to once its deadline has passed; it never passes."""
+
+    HOLD = "Hold"
+    ROLLBACK = "Rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """An inclusive range; at least one end is set."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricGate:
+    """A bound on a metric that was logged in the registry; `max_drop` and `max_increase` are against stable."""
+
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    max_drop: float | None = None
+    max_increase: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """The checks before any traffic."""
+
+    metrics: tuple[MetricGate, ...] = ()
+    require_signature: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """How long and on how many copied requests the candidate runs before it answers anyone."""
+
+    percent: int = 100
+    duration: timedelta = timedelta(0)
+    min_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One share of live traffic and what must have happened before the next."""
+
+    weight: int
+    hold: timedelta = timedelta(0)
+    min_requests: int = 0
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLimit:
+    """How many failed verdicts are a breach."""
+
+    count: int = 1
+    mode: FailureMode = FailureMode.CONSECUTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A PromQL check while there is traffic.
+
+    `query` is the template's text (see `queries.py`). With `compare`, the candidate may be at most
+    `tolerance` times the stable version's value plus `slack`.
+    """
+
+    name: str
+    query: str
+    bounds: Bounds = Bounds()
+    compare: bool = False
+    tolerance: float = 1.0
+    slack: float = 0.0
+    interval: timedelta = timedelta(seconds=15)
+    window: timedelta = timedelta(minutes=1)
+    failure_limit: FailureLimit = FailureLimit()
+    on_no_data: OnNoData = OnNoData.HOLD
+    no_data_deadline: timedelta = timedelta(minutes=5)
+    min_passes: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one attempt is held to; copied into the status when the attempt begins."""
+
+    gates: Gates = Gates()
+    shadow: Shadow | None = None
+    steps: tuple[Step, ...] = ()
+    guardrails: tuple[Guardrail, ...] = ()
+    ready_deadline: timedelta = timedelta(minutes=10)
+    effect_deadline: timedelta = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a version is run; `overrides` of the container are plain Kubernetes values."""
+
+    replicas: int = 1
+    keep_warm: int = 2
+    image: str | None = None
+    resources: dict[str, Any] = field(default_factory=dict, hash=False)
+    env: tuple[dict[str, Any], ...] = field(default=(), hash=False)
+    service_account: str | None = None
+    registry_secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One ModelDeployment as its user wrote it, with the schema's defaults filled in."""
+
+    model_name: str
+    version: str
+    serving: Serving = Serving()
+    plan: Plan = Plan()
+    paused: bool = False
+    abort: str | None = None
+    approve: str | None = None
+    retry: str = ""
+    fingerprint: str = ""
+    """Hash of what an attempt depends on: a rejected pin is tried again only when this changes."""
+
+    @property
+    def aborted(self) -> bool:
+        """Tell whether the pinned version is the one that the user wants stopped."""
+        return self.abort == self.version

@@ -1,0 +1,159 @@
+"""What is remembered between turns: the status of a ModelDeployment as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from modelramp.rollout.spec import Plan
+
+
+class Phase(Enum):
+    """Where the object stands; the keys of the transition table."""
+
+    PENDING = "Pending"
+    GATING = "Gating"
+    STARTING = "Starting"
+    SHADOWING = "Shadowing"
+    RAMPING = "Ramping"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+    REJECTED = "Rejected"
+    RELEASED = "Released"
+
+
+class AttemptKind(Enum):
+    """Which way an attempt takes."""
+
+    FIRST = "First"
+    """Nothing to compare with: gates, readiness, all traffic."""
+    FRESH = "Fresh"
+    """Gates, readiness, shadow, every step."""
+    RETURN = "Return"
+    """A version that was stable: readiness, all traffic."""
+
+
+class VerdictKind(Enum):
+    """The four answers of a guardrail."""
+
+    PASS = "Pass"
+    FAIL = "Fail"
+    NO_DATA = "NoData"
+    INCONCLUSIVE = "Inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A registry version, resolved once: what is served never changes behind it."""
+
+    version: str
+    run_id: str = ""
+    source: str = ""
+    digest: str = ""
+    created: str = ""
+    """The registry's own creation time, milliseconds since the epoch, as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """One gate's evidence."""
+
+    gate: str
+    passed: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to take one pin to stable, with its own copy of the plan.
+
+    `step` counts from 0 into `plan.steps`; `settled_at` is when the step's (or the shadow's) split was first
+    seen in effect, and None until then; `counted_from` is the candidate's request counter at that moment.
+    """
+
+    id: str
+    version: str
+    kind: AttemptKind
+    fingerprint: str
+    plan: Plan
+    started_at: datetime
+    phase_since: datetime
+    step: int = 0
+    settled_at: datetime | None = None
+    counted_from: int = 0
+    gates: tuple[GateResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GuardrailState:
+    """What is written of a guardrail: its last change of verdict, never each measurement."""
+
+    name: str
+    verdict: VerdictKind
+    reason: str
+    message: str
+    since: datetime
+    failures: int = 0
+    baseline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A pin that is not tried again until its fingerprint changes."""
+
+    version: str
+    fingerprint: str
+    reason: str
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A Kubernetes condition; `status` is "True", "False" or "Unknown"."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+    observed_generation: int
+    last_transition_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the story: what was decided, when, why."""
+
+    at: datetime
+    version: str
+    event: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All that survives a restart."""
+
+    phase: Phase = Phase.PENDING
+    reason: str = "New"
+    message: str = ""
+    observed_generation: int = -1
+    stable: Pin | None = None
+    candidate: Pin | None = None
+    previous: tuple[Pin, ...] = ()
+    """Versions that were stable, newest first; the first `keep_warm` of them stay ready."""
+    attempt: Attempt | None = None
+    guardrails: tuple[GuardrailState, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    history: tuple[Record, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    weight: int = 0
+    """Percent of live traffic that the candidate is to have; for the printed column."""
+    step: str = ""
+    """Such as "2/4"; for the printed column."""
+
+    def was_stable(self, version: str) -> Pin | None:
+        """Return the remembered pin of a version that was stable before, or None."""
+        return next((pin for pin in self.previous if pin.version == version), None)
