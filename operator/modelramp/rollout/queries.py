@@ -1,7 +1,8 @@
 """Guardrail queries: a closed set of placeholders, each replaced by one quoted PromQL string or one duration.
 
 A value can never leave its string literal: PromQL strings follow Go's rules, of which the escapes that
-`json.dumps(..., ensure_ascii=False)` writes are a subset. A placeholder inside a literal is refused.
+`json.dumps(..., ensure_ascii=False)` writes are a subset. A placeholder inside a literal is refused, and so
+is a literal without an end, which would turn the quotes inside out.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ PLACEHOLDERS = ("namespace", "name", "model", "version", "candidate", "stable", 
 """`version` is the version that is asked about: the candidate, then stable where they are compared;
 `backend` is that version's cluster name in the router's metrics."""
 
-_TOKEN = re.compile(r"""\{\{\s*(?P<placeholder>[^{}]*?)\s*\}\}|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)""")
-_REQUESTS = "envoy_cluster_upstream_rq_total{envoy_cluster_name={{backend}}}[{{window}}]"
+_TOKEN = re.compile(
+    r"""
+    \#[^\n]*
+    | (?P<literal>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`[^`]*`)
+    | (?P<quote>["'`])
+    | (?P<matcher>=~|!~)(?=\s*\{\{)
+    | \{\{\s*(?P<placeholder>[^{}]*?)\s*\}\}
+    | (?P<brace>\{\{|\}\})
+    | (?P<surrogate>[\ud800-\udfff])
+    """,
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +39,19 @@ class Template:
     slack: float
 
 
+def _increase(series: str) -> str:
+    # The router has no counter for a class of answers before the first one, and `increase` does not count the
+    # value that a series starts with: 100 errors between two scrapes would be none.
+    first_seen = f"{series} unless present_over_time({series}[5m] offset {{{{window}}}})"
+    return f"sum(({first_seen}) or increase({series}[{{{{window}}}}]))"
+
+
 def _share_of_class(classes: str) -> str:
-    answered = f'envoy_cluster_upstream_rq_xx{{envoy_cluster_name={{{{backend}}}},envoy_response_code_class=~"{classes}"}}'
-    return f"(sum(rate({answered}[{{{{window}}}}])) or vector(0)) / sum(rate({_REQUESTS}))"
+    # Not `upstream_rq_total`: it leaves out what the router answers itself when no pod takes a connection.
+    version = "envoy_cluster_name={{backend}}"
+    answers = f"envoy_cluster_upstream_rq_xx{{{version}}}"
+    errors = f'envoy_cluster_upstream_rq_xx{{{version}, envoy_response_code_class=~"{classes}"}}'
+    return f"({_increase(errors)} or vector(0)) / {_increase(answers)}"
 
 
 def _latency(quantile: str) -> str:
@@ -45,31 +66,46 @@ TEMPLATES: Mapping[str, Template] = {
     "latency-p95": Template(_latency("0.95"), slack=0.010),
     "latency-p99": Template(_latency("0.99"), slack=0.010),
 }
-"""Error rates are shares of all answers; `error-rate` counts 4xx too, which clients cause in both versions alike
-and a candidate with a narrowed signature causes alone. Latencies are seconds, from the router's histogram."""
+"""Error rates are shares of all answers; `error-rate` counts 4xx too, which clients cause in both versions
+alike and a candidate with a narrowed signature causes alone. Latencies are seconds, from the router's
+histogram."""
 
 
 def problems(query: str) -> Iterator[str]:
-    """Yield what is wrong with a query's placeholders, in the user's terms."""
+    """Yield what is wrong with a query's placeholders and quotes, in the user's terms."""
     for token in _TOKEN.finditer(query):
-        name, literal = token["placeholder"], token["literal"]
-        if literal and "{{" in literal:
-            yield f"{literal}: a placeholder brings its own quotes; write it bare, such as version={{{{candidate}}}}"
-        elif literal is None and name not in PLACEHOLDERS:
-            yield f"{{{{{name}}}}} is no placeholder; there are {', '.join(PLACEHOLDERS)}"
+        kind, text, column = token.lastgroup, token[token.lastgroup or 0], token.start() + 1
+        match kind:
+            case "literal" if "{{" in text:
+                yield f"{text}: a placeholder brings its own quotes; write it bare: a={{{{candidate}}}}"
+            case "placeholder" if text not in PLACEHOLDERS:
+                yield f"{{{{{text}}}}} is no placeholder; there are {', '.join(PLACEHOLDERS)}"
+            case "matcher":
+                yield f"{text} before a placeholder: its value is exact, no regular expression; write = or !="
+            case "quote":
+                yield f"{text} at character {column}: the string does not end on its line"
+            case "brace":
+                yield f"{text} at character {column}: a placeholder is written such as {{{{candidate}}}}"
+            case "surrogate":
+                yield f"U+{ord(text):04X} at character {column}: half of a surrogate pair is no text"
 
 
 def render(query: str, values: Mapping[str, str | timedelta]) -> str:
     """Return the query with every placeholder replaced; `query` has no `problems`."""
-    return _TOKEN.sub(lambda token: token["literal"] or _quoted(values[token["placeholder"]]), query)
+    return _TOKEN.sub(lambda token: _filled(token, values), query)
+
+
+def _filled(token: re.Match[str], values: Mapping[str, str | timedelta]) -> str:
+    return _quoted(values[token["placeholder"]]) if token.lastgroup == "placeholder" else token[0]
 
 
 def _quoted(value: str | timedelta) -> str:
     if isinstance(value, timedelta):
         return f"{round(value.total_seconds() * 1000)}ms"
-    return json.dumps(value, ensure_ascii=False)
+    # Prometheus takes a bare U+FFFD for broken UTF-8.
+    return json.dumps(value, ensure_ascii=False).replace("\ufffd", "\\ufffd")
 
 
 def backend(namespace: str, name: str, version: str) -> str:
-    """Return a version's cluster name in the router's metrics; DNS names have no underscore, so it is unambiguous."""
+    """Return a version's cluster name in the router's metrics: unambiguous, DNS names have no underscore."""
     return f"{namespace}_{name}-v{version}"
