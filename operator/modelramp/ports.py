@@ -40,6 +40,7 @@ class Rollout:
     spec: Spec
     status: Status
     deleting: bool = False
+    deleting_since: datetime | None = None
     claimed: bool = False
     """Our finalizer is on."""
 

@@ -154,6 +154,7 @@ class Observation:
     now: datetime
     generation: int = 1
     deleting: bool = False
+    deleting_since: datetime | None = None
     route: Reading[Route] = field(default_factory=lambda: NoData("NotAsked", ""))
     effect: Reading[Effect] = field(default_factory=lambda: NoData("NotAsked", ""))
     workloads: Reading[Mapping[str, Workload]] = field(default_factory=lambda: NoData("NotAsked", ""), hash=False)

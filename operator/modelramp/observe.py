@@ -1,0 +1,69 @@
+"""Ask every port what this turn needs to know, all at a time; failures come back as values."""
+
+from __future__ import annotations
+
+import asyncio
+
+from modelramp.ports import Ports, Rollout
+from modelramp.rollout import traffic
+from modelramp.rollout.guardrails import Evidence
+from modelramp.rollout.observation import Busy, Effect, ModelVersion, NoData, Observation, Reading, Route, Value
+from modelramp.rollout.progress import compares
+from modelramp.rollout.status import Phase
+from modelramp.rollout.turn import WITH_TRAFFIC
+from modelramp.sampling import Sampler
+
+_NOT_ASKED = NoData("NotAsked", "")
+
+
+async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Evidence | None) -> Observation:
+    """Return what the world looks like now; asks only what can matter this turn."""
+    route, workloads, model, stable_model, measurements = await asyncio.gather(
+        ports.traffic.read(rollout),
+        ports.workloads.read(rollout),
+        _model(ports, rollout),
+        _stable_model(ports, rollout),
+        sampler.collect(rollout, evidence),
+    )
+    return Observation(
+        now=ports.clock.now(),
+        generation=rollout.generation,
+        deleting=rollout.deleting,
+        deleting_since=rollout.deleting_since,
+        route=route,
+        effect=await _effect(ports, rollout, route),
+        workloads=workloads,
+        model=model,
+        stable_model=stable_model,
+        measurements=measurements,
+    )
+
+
+async def _model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion] | Busy | None:
+    attempt = rollout.status.attempt
+    if rollout.status.phase is not Phase.GATING or attempt is None:
+        return None
+    return await ports.registry.resolve(rollout.spec.model_name, attempt.version)
+
+
+async def _stable_model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion] | Busy | None:
+    stable = rollout.status.stable
+    if rollout.status.phase is not Phase.GATING or stable is None or not compares(rollout.status):
+        return None
+    return await ports.registry.resolve(rollout.spec.model_name, stable.version)
+
+
+async def _effect(ports: Ports, rollout: Rollout, route: Reading[Route]) -> Reading[Effect]:
+    """Ask the proxies only while traffic moves, or should: an object at rest costs nothing."""
+    return await ports.traffic.measure(rollout) if _moves(rollout, route) else _NOT_ASKED
+
+
+def _moves(rollout: Rollout, route: Reading[Route]) -> bool:
+    status = rollout.status
+    if traffic.desired(status) is None:
+        return False
+    if status.phase in (*WITH_TRAFFIC, Phase.STARTING) or rollout.deleting or not isinstance(route, Value):
+        return True
+    at_rest = any(found.type == "TrafficConverged" and found.status == "True" for found in status.conditions)
+    named = {pin.version for pin in traffic.running(status, rollout.spec.serving.keep_warm)}
+    return not at_rest or route.value.backends != named

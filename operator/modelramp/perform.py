@@ -1,0 +1,35 @@
+"""Do what was decided, in order; every action is a goal, so that doing it again is harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from modelramp.ports import Done, Ports, Rollout, Written
+from modelramp.rollout.actions import Action, Claim, Release, RunVersion, SetTraffic, StopVersion
+
+
+async def perform(ports: Ports, rollout: Rollout, actions: Iterable[Action]) -> Written:
+    """Do the actions until one is not done; the rest follows next turn, from a new look at the world."""
+    for action in actions:
+        written = await do(ports, rollout, action)
+        if not isinstance(written, Done):
+            return written
+    return Done()
+
+
+async def do(ports: Ports, rollout: Rollout, action: Action) -> Written:
+    """Do one action."""
+    match action:
+        case SetTraffic():
+            return await ports.traffic.write(rollout, action)
+        case RunVersion(pin):
+            return await ports.workloads.run(rollout, pin)
+        case StopVersion(version):
+            return await ports.workloads.stop(rollout, version)
+        case Claim():
+            return await ports.objects.claim(rollout)
+        case Release():
+            return await ports.objects.release(rollout)
+        case other:
+            assert_never(other)

@@ -1,0 +1,110 @@
+"""The six conditions, always present, in the order in which kstatus reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from modelramp.rollout.observation import Observation, Value
+from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
+from modelramp.rollout.traffic import converged, desired
+from modelramp.rollout.turn import ATTEMPTING
+
+STALLING = frozenset({"VersionNotFound", "ModelNotFound", "RegistryDenied"})
+"""Holds in which nothing will move until somebody acts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A condition before it is known since when it holds."""
+
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+
+
+def describe(status: Status, before: Iterable[Condition], seen: Observation) -> tuple[Condition, ...]:
+    """Return all conditions; one whose status did not change keeps its time of transition."""
+    known = {condition.type: condition for condition in before}
+    effect = _traffic(status, known.get("TrafficConverged"), seen)
+    claims = (*_summary(status, effect), _gates(status), _guardrails(status), effect)
+    return tuple(_dated(claim, known.get(claim.type), status.observed_generation, seen) for claim in claims)
+
+
+def _dated(claim: Claim, before: Condition | None, generation: int, seen: Observation) -> Condition:
+    since = before.last_transition_time if before and before.status == claim.status else seen.now
+    return Condition(claim.type, claim.status, claim.reason, claim.message, generation, since)
+
+
+def _summary(status: Status, effect: Claim) -> tuple[Claim, Claim, Claim]:
+    """Return Ready, Reconciling and Stalled; of the last two at most one is true."""
+    text = status.message
+    if status.phase in (Phase.PROMOTED, Phase.ROLLED_BACK, Phase.REJECTED) and effect.status == "False":
+        reason = "RollingBack" if status.phase is Phase.ROLLED_BACK else "TrafficMoving"
+        return Claim("Ready", "Unknown", reason, text), Claim("Reconciling", "True", reason, text), _calm("Stalled")
+    if status.phase is Phase.PROMOTED:
+        return Claim("Ready", "True", status.reason, text), _calm("Reconciling"), _calm("Stalled")
+    if status.phase in (Phase.ROLLED_BACK, Phase.REJECTED) or status.reason in STALLING:
+        return (
+            Claim("Ready", "False", status.reason, text),
+            _calm("Reconciling"),
+            Claim("Stalled", "True", status.reason, text),
+        )
+    return (
+        Claim("Ready", "Unknown", status.reason, text),
+        Claim("Reconciling", "True", status.reason, text),
+        _calm("Stalled"),
+    )
+
+
+def _calm(kind: str) -> Claim:
+    return Claim(kind, "False", "Settled" if kind == "Reconciling" else "NotStalled")
+
+
+def _gates(status: Status) -> Claim:
+    results = status.attempt.gates if status.attempt else ()
+    failed = [f"{result.gate}: {result.message}" for result in results if not result.passed]
+    if failed:
+        return Claim("GatesPassed", "False", "GatesFailed", "; ".join(failed))
+    if results:
+        return Claim("GatesPassed", "True", "GatesPassed", f"{len(results)} checks passed")
+    return Claim("GatesPassed", "Unknown", "NotJudged", "")
+
+
+def _guardrails(status: Status) -> Claim:
+    for verdict, truth, reason in (
+        (VerdictKind.FAIL, "False", "GuardrailFailing"),
+        (VerdictKind.NO_DATA, "Unknown", "GuardrailNoData"),
+        (VerdictKind.INCONCLUSIVE, "Unknown", "GuardrailInconclusive"),
+    ):
+        said = [
+            f"{state.name}: {state.message or state.reason}" for state in status.guardrails if state.verdict is verdict
+        ]
+        if said:
+            return Claim("GuardrailsHealthy", truth, reason, "; ".join(said))
+    if status.guardrails:
+        return Claim("GuardrailsHealthy", "True", "GuardrailsPassing", "")
+    return Claim("GuardrailsHealthy", "Unknown", "NotWatching", "")
+
+
+def _traffic(status: Status, before: Condition | None, seen: Observation) -> Claim:
+    wanted = desired(status)
+    if wanted is None:
+        return Claim("TrafficConverged", "Unknown", "NoTraffic", "no version holds traffic yet")
+    if converged(status, seen):
+        return Claim("TrafficConverged", "True", "InEffect", "")
+    stored = (
+        isinstance(seen.route, Value) and seen.route.value.split is not None and seen.route.value.split.same(wanted)
+    )
+    proxies_say_otherwise = isinstance(seen.effect, Value) and seen.effect.value.in_effect is not None
+    if stored and not proxies_say_otherwise and before and before.status == "True" and before.reason == "InEffect":
+        return Claim("TrafficConverged", "True", "InEffect", "")
+    if stored:
+        return Claim("TrafficConverged", "False", "WaitingForRouter", "stored, and not yet taken up by every router")
+    return Claim("TrafficConverged", "False", "RouteDiffers", "the stored route is not yet as it should be")
+
+
+def progressing(status: Status) -> bool:
+    """Tell whether an attempt is under way."""
+    return status.phase in ATTEMPTING

@@ -1,0 +1,143 @@
+"""Say what happened and how things stand: reason, conditions, events and history from before and after.
+
+Messages are stable: no clock times, no measured values that change from turn to turn, so that a turn in which
+nothing happened writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from modelramp.rollout import conditions, progress, traffic
+from modelramp.rollout.actions import Event
+from modelramp.rollout.observation import Observation
+from modelramp.rollout.spec import Spec
+from modelramp.rollout.status import GuardrailState, Phase, Record, Status, VerdictKind
+from modelramp.rollout.turn import ATTEMPTING, Signal, SignalKind, Turn
+
+HISTORY = 20
+
+EVENTS = {
+    SignalKind.RELEASE: ("Released", True),
+    SignalKind.REVERT: ("ManualRollback", False),
+    SignalKind.ABORT: ("Aborted", False),
+    SignalKind.RESTORE: ("Restored", True),
+    SignalKind.RETURN: ("Returned", True),
+    SignalKind.WARM_UP: ("WarmingUp", True),
+    SignalKind.REPIN: ("AttemptStarted", True),
+    SignalKind.BREACH: ("RolledBack", False),
+    SignalKind.LOST: ("RolledBack", False),
+    SignalKind.INEFFECTIVE: ("RolledBack", False),
+    SignalKind.BLIND: ("RolledBack", False),
+    SignalKind.REFUSE: ("GatesFailed", False),
+    SignalKind.EXPIRE: ("CandidateNeverReady", False),
+    SignalKind.ACCEPT: ("GatesPassed", True),
+    SignalKind.SHADOW: ("ShadowStarted", True),
+    SignalKind.RAMP: ("StepStarted", True),
+    SignalKind.FINISH: ("Promoted", True),
+}
+"""The event of each signal that changes the phase or the step: its reason and whether it is Normal."""
+
+NOTABLE_HOLDS = frozenset({"AwaitingApproval", "VersionNotFound", "ModelNotFound", "WaitingForRequests", "Paused"})
+VERDICT_EVENTS = {
+    VerdictKind.FAIL: ("GuardrailFailing", False),
+    VerdictKind.NO_DATA: ("GuardrailNoData", False),
+    VerdictKind.INCONCLUSIVE: ("GuardrailInconclusive", False),
+    VerdictKind.PASS: ("GuardrailPassing", True),
+}
+
+
+def tell(turn: Turn, signal: Signal, after: Status) -> Status:
+    """Return the status with its words: reason, message, columns, conditions and history."""
+    told = _reasoned(turn, signal, after)
+    told = replace(told, **_columns(told))  # type: ignore[arg-type]
+    told = replace(told, observed_generation=turn.seen.generation, history=_history(turn, signal, told))
+    return replace(told, conditions=conditions.describe(told, turn.status.conditions, turn.seen))
+
+
+def _reasoned(turn: Turn, signal: Signal, after: Status) -> Status:
+    if signal.kind in (SignalKind.HOLD, SignalKind.PAUSE) or after.phase not in ATTEMPTING:
+        return replace(after, reason=signal.reason, message=signal.message)
+    ahead = progress.judge(Turn(turn.spec, after, _unasked(turn.seen), turn.evidence))
+    said = ahead if ahead.kind is SignalKind.HOLD else signal
+    return replace(after, reason=said.reason, message=said.message)
+
+
+def _unasked(seen: Observation) -> Observation:
+    """Forget what was read for another attempt's sake: the next turn reads it anew."""
+    return replace(seen, model=None, stable_model=None)
+
+
+def _columns(status: Status) -> dict[str, object]:
+    wanted, candidate, attempt = traffic.desired(status), status.candidate, status.attempt
+    weight = wanted.weight(candidate.version) if wanted and candidate else 0
+    if attempt and status.phase is Phase.RAMPING:
+        return {"weight": weight, "step": f"{attempt.step + 1}/{len(attempt.plan.steps)}"}
+    return {"weight": weight, "step": "shadow" if status.phase is Phase.SHADOWING else ""}
+
+
+def _history(turn: Turn, signal: Signal, after: Status) -> tuple[Record, ...]:
+    if signal.kind not in EVENTS or after.phase is turn.status.phase is Phase.RELEASED:
+        return after.history
+    version = signal.target or (after.attempt.version if after.attempt else turn.spec.version)
+    record = Record(turn.seen.now, version, EVENTS[signal.kind][0], _sentence(signal, after))
+    return (*after.history, record)[-HISTORY:]
+
+
+def _sentence(signal: Signal, after: Status) -> str:
+    if signal.kind is SignalKind.RAMP and after.attempt:
+        step = after.attempt.plan.steps[after.attempt.step]
+        count = f"step {after.attempt.step + 1} of {len(after.attempt.plan.steps)}"
+        return f"{count}: {step.weight} % to version {after.attempt.version}"
+    if signal.kind in (SignalKind.BREACH, SignalKind.LOST, SignalKind.INEFFECTIVE, SignalKind.BLIND) and after.stable:
+        return f"all traffic back to version {after.stable.version}: {signal.message}"
+    return signal.message
+
+
+def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
+    """Return what is worth an Event: nothing when nothing happened."""
+    return (
+        *_transition(turn, signal, after),
+        *_holds(turn.status, after),
+        *_verdicts(turn.status, after),
+        *_repairs(turn, signal),
+    )
+
+
+def _transition(turn: Turn, signal: Signal, after: Status) -> Iterator[Event]:
+    if signal.kind in EVENTS and after is not turn.status and after.history != turn.status.history:
+        reason, normal = EVENTS[signal.kind]
+        yield Event(reason, _sentence(signal, after) or signal.reason, normal)
+
+
+def _holds(before: Status, after: Status) -> Iterator[Event]:
+    if after.reason in NOTABLE_HOLDS and before.reason != after.reason:
+        yield Event(after.reason, after.message, normal=after.reason in ("AwaitingApproval", "Paused"))
+
+
+def _verdicts(before: Status, after: Status) -> Iterator[Event]:
+    known = {state.name: state for state in before.guardrails}
+    for state in after.guardrails:
+        if _turned(known.get(state.name), state):
+            reason, normal = VERDICT_EVENTS[state.verdict]
+            yield Event(reason, f"guardrail {state.name}: {state.message or state.reason}", normal)
+
+
+def _turned(before: GuardrailState | None, after: GuardrailState) -> bool:
+    if before is None:
+        return after.verdict is VerdictKind.FAIL
+    return before.verdict is not after.verdict
+
+
+def _repairs(turn: Turn, signal: Signal) -> Iterator[Event]:
+    drift = traffic.detect_drift(turn.status, turn.seen.route)
+    if signal.kind is not SignalKind.REVERT and drift.kind is traffic.DriftKind.REPAIR and drift.foreign:
+        yield Event(
+            "RouteRepaired", "the stored split was changed towards the candidate and is written again", normal=False
+        )
+
+
+def waits(spec: Spec, status: Status) -> bool:
+    """Tell whether the object waits for nothing but the user."""
+    return status.reason in ("AwaitingApproval", "Paused") or (spec.paused and status.phase in ATTEMPTING)

@@ -1,0 +1,170 @@
+"""Judge whether an attempt may go on, and if not, what it waits for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from modelramp.rollout.gates import Case, judge_gates
+from modelramp.rollout.guardrails import satisfied
+from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
+from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status
+from modelramp.rollout.traffic import converged
+from modelramp.rollout.turn import Signal, SignalKind, Turn, watched
+
+
+def judge(turn: Turn) -> Signal:
+    """Return the signal that moves the attempt on, or a hold that says what it waits for."""
+    match turn.status.phase, turn.status.attempt:
+        case Phase.GATING, Attempt():
+            return _gating(turn)
+        case Phase.STARTING, Attempt() as attempt:
+            return _starting(turn, attempt)
+        case ((Phase.SHADOWING | Phase.RAMPING), Attempt() as attempt):
+            return _with_traffic(turn, attempt)
+        case _:
+            return _hold(turn.status.reason, turn.status.message)
+
+
+def _hold(reason: str, message: str) -> Signal:
+    return Signal(SignalKind.HOLD, reason, message)
+
+
+def _gating(turn: Turn) -> Signal:
+    for asked, reading in (
+        ("", turn.seen.model),
+        ("stable ", turn.seen.stable_model if compares(turn.status) else Value(None)),
+    ):
+        if not isinstance(reading, Value):
+            return _unresolved(asked, reading)
+    failed = [result for result in examine(turn) if not result.passed]
+    if failed:
+        return Signal(
+            SignalKind.REFUSE, "GatesFailed", "; ".join(f"{result.gate}: {result.message}" for result in failed)
+        )
+    return Signal(SignalKind.ACCEPT, "GatesPassed", "every gate passed")
+
+
+def compares(status: Status) -> bool:
+    """Tell whether a gate of this attempt needs the stable version's metrics."""
+    if status.attempt is None or status.stable is None:
+        return False
+    gates = status.attempt.plan.gates.metrics
+    return any(gate.max_drop is not None or gate.max_increase is not None for gate in gates)
+
+
+def _unresolved(asked: str, reading: Reading[ModelVersion] | Busy | Value[None] | None) -> Signal:
+    match reading:
+        case NoData(reason, message) | Failed(reason, message):
+            return _hold(reason, f"{asked}{message}")
+        case Busy():
+            return _hold("Resolving", f"fetching the {asked}version's files to take their digest")
+        case _:
+            return _hold("Resolving", f"asking the registry for the {asked}version")
+
+
+def examine(turn: Turn) -> tuple[GateResult, ...]:
+    """Return every gate's result for the version that was read; the readings are there."""
+    attempt, model, stable = turn.status.attempt, turn.seen.model, turn.seen.stable_model
+    if attempt is None or not isinstance(model, Value):
+        return ()
+    return judge_gates(Case(attempt.plan.gates, model.value, stable.value if isinstance(stable, Value) else None))
+
+
+def _starting(turn: Turn, attempt: Attempt) -> Signal:
+    if complaint := _not_ready(turn):
+        late = turn.seen.now - attempt.phase_since >= attempt.plan.ready_deadline
+        if late and isinstance(turn.seen.workloads, Value):
+            return Signal(
+                SignalKind.EXPIRE, "NeverReady", f"not ready within {text(attempt.plan.ready_deadline)}: {complaint}"
+            )
+        return _hold("WaitingForPods", complaint)
+    following = _following(attempt)
+    if following is not SignalKind.FINISH and not converged(turn.status, turn.seen):
+        return _hold("WaitingForEffect", "waiting until the router has taken up the present split")
+    return Signal(following, "Ready", f"version {attempt.version} is ready")
+
+
+def _not_ready(turn: Turn) -> str:
+    candidate, reading = turn.status.candidate, turn.seen.workloads
+    if not isinstance(reading, Value):
+        return f"the pods' state is unknown: {reading.reason}"
+    workload = reading.value.get(candidate.version) if candidate else None
+    if workload is None:
+        return "the Deployment is being made"
+    if not workload.current or workload.ready < max(1, workload.desired):
+        return f"{workload.ready} of {workload.desired} pods ready" + (
+            f": {workload.trouble}" if workload.trouble else ""
+        )
+    return ""
+
+
+def _following(attempt: Attempt) -> SignalKind:
+    if attempt.kind is not AttemptKind.FRESH:
+        return SignalKind.FINISH
+    if attempt.plan.shadow:
+        return SignalKind.SHADOW
+    return SignalKind.RAMP if attempt.plan.steps else SignalKind.FINISH
+
+
+def _with_traffic(turn: Turn, attempt: Attempt) -> Signal:
+    where = _where(turn, attempt)
+    if waits := _waits_for(turn, attempt):
+        return _hold(waits[0], f"{where}: {waits[1]}")
+    last = turn.status.phase is Phase.RAMPING and attempt.step + 1 >= len(attempt.plan.steps)
+    if last or not attempt.plan.steps:
+        return Signal(SignalKind.FINISH, "Promoted", f"version {attempt.version} passed every step")
+    return Signal(SignalKind.RAMP, "StepPassed", f"{where}: passed")
+
+
+def _where(turn: Turn, attempt: Attempt) -> str:
+    if turn.status.phase is Phase.SHADOWING:
+        return "Shadow"
+    return f"Step {attempt.step + 1} of {len(attempt.plan.steps)} ({attempt.plan.steps[attempt.step].weight} %)"
+
+
+def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
+    """Return the reason and the sentence of the first thing that is missing, None when nothing is."""
+    hold, requests, approval = _demands(turn, attempt)
+    if attempt.settled_at is None or not converged(turn.status, turn.seen):
+        return "WaitingForEffect", "waiting until the router has taken up the split"
+    if turn.seen.now - attempt.settled_at < hold:
+        return "Holding", f"held for {text(hold)}"
+    if _requests(turn, attempt) < requests:
+        return "WaitingForRequests", f"waiting for {requests} requests to the candidate"
+    for guardrail in watched(turn.spec, turn.status):
+        tally = turn.evidence.of(guardrail.name)
+        if not satisfied(guardrail, tally):
+            said = f" ({tally.verdict.reason})" if tally.verdict else ""
+            return (
+                "WaitingForGuardrails",
+                f"waiting for guardrail {guardrail.name} to pass {guardrail.min_passes} times{said}",
+            )
+    if approval and turn.spec.approve != approval:
+        return "AwaitingApproval", f'waiting for approval: set spec.approve to "{approval}"'
+    return None
+
+
+def _demands(turn: Turn, attempt: Attempt) -> tuple[timedelta, int, str]:
+    """Return the time, the requests and the approval that the present stage asks for."""
+    shadow = attempt.plan.shadow
+    if turn.status.phase is Phase.SHADOWING and shadow:
+        return shadow.duration, shadow.min_requests, ""
+    step = attempt.plan.steps[attempt.step]
+    return step.hold, step.min_requests, f"{attempt.version}/{step.weight}" if step.approval else ""
+
+
+def _requests(turn: Turn, attempt: Attempt) -> int:
+    """Return the requests to the candidate since the split was in effect; a counter that fell has restarted."""
+    if not isinstance(turn.seen.effect, Value):
+        return 0
+    total = turn.seen.effect.value.requests.get(attempt.version, 0)
+    return total - attempt.counted_from if total >= attempt.counted_from else total
+
+
+def text(duration: timedelta) -> str:
+    """Return a duration as people write it in the manifest: 1h30m, 45s, 250ms."""
+    rest, parts = round(duration / timedelta(milliseconds=1)), ""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, rest = divmod(rest, size)
+        parts += f"{count}{unit}" if count else ""
+    return parts or "0s"

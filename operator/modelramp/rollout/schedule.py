@@ -1,0 +1,76 @@
+"""When to look again: the nearest moment at which time alone can change the decision.
+
+Guardrails are not timed here: they are asked on their own clocks, and an answer wakes the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from modelramp.rollout.actions import Action
+from modelramp.rollout.observation import Busy, Failed, NoData, Value
+from modelramp.rollout.status import Attempt, Phase
+from modelramp.rollout.traffic import converged, desired
+from modelramp.rollout.turn import Turn
+
+SOON = timedelta(milliseconds=250)
+REGISTRY_BUSY = timedelta(seconds=1)
+REGISTRY_AWAY = timedelta(seconds=5)
+VERSION_MISSING = timedelta(seconds=15)
+ROUTER_AWAY = timedelta(seconds=30)
+"""For an object at rest whose routers do not answer; with traffic under way it is asked again SOON."""
+
+
+def look_again(turn: Turn, actions: tuple[Action, ...]) -> timedelta | None:
+    """Return how long until the next look, None when only an event can change anything."""
+    nearest = min(_moments(turn, actions), default=None)
+    return None if nearest is None else max(nearest, timedelta(0))
+
+
+def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
+    if actions:
+        yield SOON
+    attempt = turn.status.attempt
+    match turn.status.phase:
+        case Phase.GATING:
+            yield _registry(turn)
+        case Phase.STARTING if attempt:
+            yield attempt.phase_since + attempt.plan.ready_deadline - turn.seen.now
+        case Phase.SHADOWING | Phase.RAMPING if attempt:
+            yield from _stage(turn, attempt)
+        case _:
+            yield from _rest(turn)
+
+
+def _registry(turn: Turn) -> timedelta:
+    match turn.seen.model, turn.seen.stable_model:
+        case (Failed(), _) | (_, Failed()):
+            return REGISTRY_AWAY
+        case (NoData(), _) | (_, NoData()):
+            return VERSION_MISSING
+        case (Busy(), _) | (_, Busy()):
+            return REGISTRY_BUSY
+        case _:
+            return SOON
+
+
+def _stage(turn: Turn, attempt: Attempt) -> Iterator[timedelta]:
+    if attempt.settled_at is None:
+        yield SOON
+        return
+    shadow = attempt.plan.shadow
+    hold = shadow.duration if turn.status.phase is Phase.SHADOWING and shadow else attempt.plan.steps[attempt.step].hold
+    left = attempt.settled_at + hold - turn.seen.now
+    yield left if left > timedelta(0) else timedelta(seconds=1)
+
+
+def _rest(turn: Turn) -> Iterator[timedelta]:
+    if desired(turn.status) is None or converged(turn.status, turn.seen):
+        return
+    if isinstance(turn.seen.effect, Value) and turn.seen.effect.value.in_effect is not None:
+        yield SOON
+    elif any(
+        condition.type == "TrafficConverged" and condition.status != "True" for condition in turn.status.conditions
+    ):
+        yield ROUTER_AWAY

@@ -1,0 +1,143 @@
+"""Name the one thing that matters this turn. The order of the chain is the safety policy.
+
+release > back to a good version, a new pin > breach > blind > settled > pause > progress:
+a pause stops progress, never protection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from modelramp.rollout import progress, traffic
+from modelramp.rollout.guardrails import blind, breached
+from modelramp.rollout.status import Phase
+from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, fallback, known_unready, watched
+
+
+def classify(turn: Turn) -> Signal:
+    """Return the first signal of the chain that is up."""
+    return next(signal for rule in CHAIN if (signal := rule(turn)) is not None)
+
+
+def _release(turn: Turn) -> Signal | None:
+    return Signal(SignalKind.RELEASE, "Deleted", "the object is being deleted") if turn.seen.deleting else None
+
+
+def _revert(turn: Turn) -> Signal | None:
+    drift = traffic.detect_drift(turn.status, turn.seen.route)
+    if drift.kind is not traffic.DriftKind.REVERTED:
+        return None
+    reason, _, message = drift.why.partition(": ")
+    return Signal(
+        SignalKind.REVERT, reason, message or f"traffic was sent back to version {drift.target}", drift.target
+    )
+
+
+def _abort(turn: Turn) -> Signal | None:
+    attempt = turn.status.attempt
+    if turn.spec.aborted and attempt and attempt.version == turn.spec.version and turn.status.phase in ATTEMPTING:
+        return Signal(SignalKind.ABORT, "Aborted", f"spec.abort names version {turn.spec.version}")
+    return None
+
+
+def _restore(turn: Turn) -> Signal | None:
+    stable = turn.status.stable
+    settled = turn.status.phase is Phase.PROMOTED
+    if stable is None or stable.version != turn.spec.version or settled:
+        return None
+    return Signal(
+        SignalKind.RESTORE, "Restored", f"the pin is back on version {stable.version}, which serves", stable.version
+    )
+
+
+def _return(turn: Turn) -> Signal | None:
+    version, status = turn.spec.version, turn.status
+    if (stable := status.stable) is not None and stable.version == version:
+        return None
+    if status.was_stable(version) is None or _tried(turn):
+        return None
+    if known_unready(turn.seen, version):
+        return Signal(
+            SignalKind.WARM_UP, "WarmingUp", f"version {version} was stable before; its pods come first", version
+        )
+    return Signal(SignalKind.RETURN, "Returned", f"version {version} was stable before and takes all traffic", version)
+
+
+def _tried(turn: Turn) -> bool:
+    """Tell whether this very pin is being tried, or was and failed."""
+    attempt = turn.status.attempt
+    running = turn.status.phase in ATTEMPTING and attempt is not None and attempt.version == turn.spec.version
+    return running or _rejected(turn)
+
+
+def _rejected(turn: Turn) -> bool:
+    return any(
+        (known.version, known.fingerprint) == (turn.spec.version, turn.spec.fingerprint)
+        for known in turn.status.rejected
+    )
+
+
+def _repin(turn: Turn) -> Signal | None:
+    stable, version = turn.status.stable, turn.spec.version
+    if (stable is not None and stable.version == version) or turn.spec.aborted or _tried(turn):
+        return None
+    return Signal(SignalKind.REPIN, "Pinned", f"version {version} is pinned", version)
+
+
+def _breach(turn: Turn) -> Signal | None:
+    if turn.status.phase not in WITH_TRAFFIC and fallback(turn) is None:
+        return None
+    for guardrail in watched(turn.spec, turn.status):
+        tally = turn.evidence.of(guardrail.name)
+        if breached(guardrail, tally):
+            said = tally.verdict.message if tally.verdict else "failed before a restart"
+            return Signal(SignalKind.BREACH, "GuardrailFailed", f"guardrail {guardrail.name}: {said}")
+    return None
+
+
+def _lost(turn: Turn) -> Signal | None:
+    candidate = turn.status.candidate
+    if turn.status.phase in WITH_TRAFFIC and candidate and known_unready(turn.seen, candidate.version):
+        return Signal(SignalKind.LOST, "CandidateLost", f"version {candidate.version} has no ready pod left")
+    return None
+
+
+def _ineffective(turn: Turn) -> Signal | None:
+    attempt = turn.status.attempt
+    if turn.status.phase not in WITH_TRAFFIC or attempt is None or attempt.settled_at is not None:
+        return None
+    if turn.seen.now - attempt.phase_since < attempt.plan.effect_deadline or traffic.converged(turn.status, turn.seen):
+        return None
+    return Signal(SignalKind.INEFFECTIVE, "RouteNotEffective", "the router did not take up the split by its deadline")
+
+
+def _blind(turn: Turn) -> Signal | None:
+    if turn.status.phase not in WITH_TRAFFIC:
+        return None
+    for guardrail in watched(turn.spec, turn.status):
+        if blind(guardrail, turn.evidence.of(guardrail.name), turn.seen.now):
+            return Signal(
+                SignalKind.BLIND, "GuardrailBlind", f"guardrail {guardrail.name} has had no answer by its deadline"
+            )
+    return None
+
+
+def _settle(turn: Turn) -> Signal | None:
+    attempt = turn.status.attempt
+    waits = turn.status.phase in WITH_TRAFFIC and attempt is not None and attempt.settled_at is None
+    if waits and traffic.converged(turn.status, turn.seen):
+        return Signal(SignalKind.SETTLE, "Settled", "the split is in effect")
+    return None
+
+
+def _pause(turn: Turn) -> Signal | None:
+    if turn.spec.paused and turn.status.phase in ATTEMPTING:
+        return Signal(SignalKind.PAUSE, "Paused", "spec.paused is true; guardrails go on watching")
+    return None
+
+
+CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (
+    _release, _revert, _abort, _restore, _return, _repin,
+    _breach, _lost, _ineffective, _blind,
+    _settle, _pause, progress.judge,
+)  # fmt: skip

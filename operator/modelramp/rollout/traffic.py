@@ -1,0 +1,196 @@
+"""Where traffic belongs, what was done to it by hand, and what has to be written: pure views of the status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from modelramp.rollout.actions import Action, Claim, RunVersion, SetTraffic, StopVersion
+from modelramp.rollout.observation import Effect, NoData, Observation, Reading, Route, Split, Value, Workload
+from modelramp.rollout.status import Attempt, Phase, Pin, Status
+
+EVERYTHING = 100
+RETREAT = "retreat"
+"""How a retreat signs its write, so that a crash between write and status is told from a hand at the route."""
+
+WITH_CANDIDATE = (Phase.STARTING, Phase.SHADOWING, Phase.RAMPING)
+
+
+class DriftKind(Enum):
+    """What a stored split that is not the desired one means."""
+
+    NONE = "None"
+    REVERTED = "Reverted"
+    """Somebody sent traffic back: it sticks."""
+    REPAIR = "Repair"
+    """Anything else: write ours again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The difference between the stored split and ours; `target` is the version that traffic was sent back to."""
+
+    kind: DriftKind
+    target: str = ""
+    why: str = ""
+    foreign: bool = False
+    """Somebody else wrote; not a write of ours that was cut short."""
+
+
+def desired(status: Status) -> Split | None:
+    """Return the split that this status stands for, None while no version holds any traffic."""
+    if status.stable is None:
+        return None
+    stable, attempt = status.stable.version, status.attempt
+    if attempt is None or status.candidate is None:
+        return Split({stable: EVERYTHING})
+    if status.phase is Phase.SHADOWING and attempt.plan.shadow:
+        return Split({stable: EVERYTHING}, {status.candidate.version: attempt.plan.shadow.percent})
+    if status.phase is Phase.RAMPING:
+        weight = attempt.plan.steps[attempt.step].weight
+        return Split({stable: EVERYTHING - weight, status.candidate.version: weight})
+    return Split({stable: EVERYTHING})
+
+
+def running(status: Status, keep_warm: int) -> tuple[Pin, ...]:
+    """Return the versions whose pods are to be ready: stable, the candidate, and those kept warm."""
+    candidate = (status.candidate,) if status.candidate and status.phase in WITH_CANDIDATE else ()
+    stable = (status.stable,) if status.stable else ()
+    return (*stable, *candidate, *status.previous[:keep_warm])
+
+
+def detect_drift(status: Status, reading: Reading[Route]) -> Drift:
+    """Tell a hand at the route from our own unfinished write, and a rollback by hand from anything else."""
+    wanted = desired(status)
+    if wanted is None or not isinstance(reading, Value):
+        return Drift(DriftKind.NONE)
+    route, split = reading.value, reading.value.split
+    if split is None:
+        return Drift(DriftKind.REPAIR, foreign=True)
+    if split.same(wanted):
+        return Drift(DriftKind.NONE)
+    if route.written is not None and split.same(route.written):
+        return _unfinished(status, route)
+    if (target := _sent_back_to(status, wanted, split)) is not None:
+        return Drift(
+            DriftKind.REVERTED, target, f"ManualRollback: by {route.author or 'an unknown writer'}", foreign=True
+        )
+    return Drift(DriftKind.REPAIR, foreign=route.written is not None)
+
+
+def _unfinished(status: Status, route: Route) -> Drift:
+    attempt, stable = status.attempt, status.stable
+    if attempt and stable and status.phase in WITH_CANDIDATE and route.why.startswith(f"{RETREAT} {attempt.id} "):
+        return Drift(DriftKind.REVERTED, stable.version, route.why.removeprefix(f"{RETREAT} {attempt.id} "))
+    return Drift(DriftKind.REPAIR)
+
+
+def _sent_back_to(status: Status, wanted: Split, split: Split) -> str | None:
+    candidate = status.candidate.version if status.candidate and status.phase in WITH_CANDIDATE else None
+    if candidate is not None and status.stable is not None:
+        less = _share(split, candidate) < _share(wanted, candidate)
+        return status.stable.version if less and split.weight(candidate) <= wanted.weight(candidate) else None
+    back = [pin.version for pin in status.previous if split.weight(pin.version) > wanted.weight(pin.version)]
+    return max(back, key=split.weight, default=None)
+
+
+def _share(split: Split, version: str) -> int:
+    return split.weight(version) + split.mirror.get(version, 0)
+
+
+def converged(status: Status, seen: Observation) -> bool:
+    """Tell whether what is stored and what the proxies do is what this status stands for."""
+    wanted = desired(status)
+    if wanted is None:
+        return True
+    stored = (
+        isinstance(seen.route, Value) and seen.route.value.split is not None and seen.route.value.split.same(wanted)
+    )
+    return stored and isinstance(seen.effect, Value) and _runs(seen.effect.value, wanted)
+
+
+def _runs(effect: Effect, wanted: Split) -> bool:
+    return effect.in_effect is not None and effect.in_effect.same(wanted)
+
+
+def converge(status: Status, keep_warm: int, seen: Observation, *, claimed: bool, why: str) -> tuple[Action, ...]:
+    """Return what is missing between the status and the world, in the order in which it is safe to do."""
+    wanted = desired(status)
+    pins = running(status, keep_warm)
+    claim = () if claimed or not pins else (Claim(),)
+    return (*claim, *_retreat_first(_actions(status, wanted, pins, seen, why)))
+
+
+def _retreat_first(actions: Iterable[Action]) -> tuple[Action, ...]:
+    return tuple(sorted(actions, key=lambda action: not (isinstance(action, SetTraffic) and action.retreat)))
+
+
+def _actions(
+    status: Status, wanted: Split | None, pins: tuple[Pin, ...], seen: Observation, why: str
+) -> Iterator[Action]:
+    workloads = seen.workloads.value if isinstance(seen.workloads, Value) else None
+    if workloads is not None:
+        yield from (RunVersion(pin) for pin in pins if _stale(workloads, pin.version))
+    backends = _backends(pins, seen)
+    if wanted is not None and status.stable is not None and _misrouted(wanted, backends, seen.route):
+        retreat = _is_retreat(wanted, status.stable.version)
+        yield SetTraffic(wanted, status.stable.version, backends, retreat, _signed(status.attempt, retreat, why))
+    if workloads is not None:
+        kept = {pin.version for pin in pins} | set(backends)
+        yield from (
+            StopVersion(version) for version in sorted(workloads) if version not in kept and _unrouted(version, seen)
+        )
+
+
+def _stale(workloads: Mapping[str, Workload], version: str) -> bool:
+    return version not in workloads or not workloads[version].current
+
+
+def _backends(pins: tuple[Pin, ...], seen: Observation) -> tuple[str, ...]:
+    """Name the versions of the route: ours, and those that requests may still be on their way to."""
+    ours = {pin.version for pin in pins}
+    stored = seen.route.value.backends if isinstance(seen.route, Value) else frozenset()
+    leaving = {version for version in stored - ours if not _drained(version, seen.effect)}
+    return tuple(sorted(ours | leaving, key=int))
+
+
+def _drained(version: str, effect: Reading[Effect]) -> bool:
+    if not isinstance(effect, Value) or effect.value.in_effect is None:
+        return False
+    return effect.value.in_effect.weight(version) == 0 and not effect.value.active.get(version)
+
+
+def _misrouted(wanted: Split, backends: tuple[str, ...], reading: Reading[Route]) -> bool:
+    match reading:
+        case Value(route):
+            same = route.split is not None and route.split.same(wanted) and not route.malformed
+            return not same or not route.current or route.backends != frozenset(backends)
+        case NoData():
+            return True
+        case _:
+            return False
+
+
+def differs(wanted: Split, reading: Reading[Route]) -> bool:
+    """Tell whether the stored split is known to be another, or is not known."""
+    return not (isinstance(reading, Value) and reading.value.split is not None and reading.value.split.same(wanted))
+
+
+def _is_retreat(wanted: Split, stable: str) -> bool:
+    return wanted.same(Split({stable: EVERYTHING}))
+
+
+def _signed(attempt: Attempt | None, retreat: bool, why: str) -> str:
+    return f"{RETREAT} {attempt.id} {why}" if attempt and retreat else why
+
+
+def _unrouted(version: str, seen: Observation) -> bool:
+    """Tell whether no route names the version, neither the stored one nor any proxy's."""
+    match seen.route:
+        case Value(route):
+            return version not in route.backends and _drained(version, seen.effect)
+        case NoData():
+            return True
+        case _:
+            return False

@@ -1,0 +1,111 @@
+"""What one turn is judged on, and the one signal that it comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from modelramp.rollout.guardrails import Evidence
+from modelramp.rollout.observation import Observation, Value
+from modelramp.rollout.spec import Guardrail, Spec
+from modelramp.rollout.status import Phase, Pin, Status
+
+
+class SignalKind(Enum):
+    """What can happen; the columns of the transition table."""
+
+    RELEASE = "Release"
+    """The object is being deleted."""
+    REVERT = "Revert"
+    """Somebody sent traffic back to an older version at the route itself."""
+    ABORT = "Abort"
+    """The user stops the attempt."""
+    RESTORE = "Restore"
+    """The pin is back on the version that is stable."""
+    RETURN = "Return"
+    """The pin is on a version that was stable, and its pods are ready."""
+    WARM_UP = "WarmUp"
+    """The pin is on a version that was stable, and its pods have to come first."""
+    REPIN = "Repin"
+    """A pin that has to prove itself."""
+    BREACH = "Breach"
+    """A guardrail failed as often as its limit says."""
+    LOST = "Lost"
+    """The candidate has traffic and no ready pod."""
+    INEFFECTIVE = "Ineffective"
+    """The proxies did not take up the split by the deadline."""
+    BLIND = "Blind"
+    """A guardrail that must answer was silent past its deadline."""
+    SETTLE = "Settle"
+    """The split was seen in effect: the clock starts."""
+    PAUSE = "Pause"
+    """The user stops progress."""
+    REFUSE = "Refuse"
+    """A gate failed."""
+    EXPIRE = "Expire"
+    """The candidate's pods were not ready by the deadline."""
+    ACCEPT = "Accept"
+    """All gates passed."""
+    SHADOW = "Shadow"
+    """Start copying traffic to the candidate."""
+    RAMP = "Ramp"
+    """Go up one step."""
+    FINISH = "Finish"
+    """The candidate becomes stable."""
+    HOLD = "Hold"
+    """Nothing to do but wait; the reason says for what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """The turn's signal with its documented reason and a sentence for people; `target` is a version."""
+
+    kind: SignalKind
+    reason: str
+    message: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """All that a turn is judged on."""
+
+    spec: Spec
+    status: Status
+    seen: Observation
+    evidence: Evidence
+
+
+ATTEMPTING = (Phase.GATING, Phase.STARTING, Phase.SHADOWING, Phase.RAMPING)
+WITH_TRAFFIC = (Phase.SHADOWING, Phase.RAMPING)
+WATCHING_STABLE = (Phase.GATING, Phase.STARTING, Phase.PROMOTED, Phase.REJECTED)
+
+
+def watched(spec: Spec, status: Status) -> tuple[Guardrail, ...]:
+    """Return the guardrails that are asked now: an attempt's own copy for the candidate, else the spec's for stable.
+
+    After a rollback nothing is asked until the next attempt: a fault that every version shares must not send
+    traffic further and further back.
+    """
+    if status.phase in WITH_TRAFFIC and status.attempt:
+        return status.attempt.plan.guardrails
+    return spec.plan.guardrails if status.phase in WATCHING_STABLE and status.stable else ()
+
+
+def subject(status: Status) -> Pin | None:
+    """Return the version that the guardrails are about: the candidate while it has traffic, else stable."""
+    return status.candidate if status.phase in WITH_TRAFFIC else status.stable
+
+
+def known_unready(seen: Observation, version: str) -> bool:
+    """Tell whether a version is known to have no ready pod; where the pods could not be read it is not known."""
+    if not isinstance(seen.workloads, Value):
+        return False
+    workload = seen.workloads.value.get(version)
+    return workload is None or workload.ready == 0
+
+
+def fallback(turn: Turn) -> Pin | None:
+    """Return the version to go back to after promotion: the newest warm one that is not known to be down."""
+    warm = turn.status.previous[: turn.spec.serving.keep_warm]
+    return next((pin for pin in warm if not known_unready(turn.seen, pin.version)), None)
