@@ -1,0 +1,1 @@
+"""The loop's machinery: queue, election, handlers, settings, commands."""
