@@ -1,0 +1,72 @@
+"""The Kubernetes kinds that the operator touches, the names it gives, and the marks it leaves on objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+"""A Kubernetes object as JSON; dicts live only at this edge. Never changed in place."""
+
+GROUP = "modelramp.dev"
+FIELD_MANAGER = "modelramp"
+NAME, VERSION, COMPONENT = f"{GROUP}/name", f"{GROUP}/version", f"{GROUP}/component"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MODEL, ROUTER = "model", "router"
+EPOCH, WRITTEN, WHY, TEMPLATE = f"{GROUP}/epoch", f"{GROUP}/written", f"{GROUP}/why", f"{GROUP}/template"
+FINALIZER = f"{GROUP}/traffic"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A namespaced kind: where the API server keeps it."""
+
+    api_version: str
+    name: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
+        """Return the object's URL path; the collection's without `name`, of all namespaces without `namespace`."""
+        root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        return "/".join(part for part in (f"{root}{scope}/{self.plural}", name, subresource) if part)
+
+
+MODEL_DEPLOYMENT = Kind(f"{GROUP}/v1alpha1", "ModelDeployment", "modeldeployments")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+POD = Kind("v1", "Pod", "pods")
+SERVICE = Kind("v1", "Service", "services")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
+ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, POD, SERVICE, SERVICE_ACCOUNT, ROLE, ROLE_BINDING,
+        DISRUPTION_BUDGET, NETWORK_POLICY, EVENT, LEASE,
+    )
+}  # fmt: skip
+
+
+def kind_of(obj: Object) -> Kind:
+    """Return the kind of an object that says it. Raises KeyError for a kind that the operator never touches."""
+    return KINDS[obj["kind"]]
+
+
+def labels(name: str, component: str, version: str = "") -> dict[str, str]:
+    """Return the labels of everything that belongs to the ModelDeployment `name`."""
+    own = {MANAGED_BY: FIELD_MANAGER, NAME: name, COMPONENT: component}
+    return own | ({VERSION: version} if version else {})
+
+
+def owner_reference(name: str, uid: str) -> dict[str, Any]:
+    """Return the reference by which an object goes when its ModelDeployment goes."""
+    owner = {"apiVersion": MODEL_DEPLOYMENT.api_version, "kind": MODEL_DEPLOYMENT.name, "name": name, "uid": uid}
+    return owner | {"controller": True, "blockOwnerDeletion": True}

@@ -1,0 +1,222 @@
+"""Render one version's Deployment and Service: pure, the same input gives the same text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from modelramp.adapters.kinds import MODEL, NAME, TEMPLATE, VERSION, Object, labels, owner_reference
+from modelramp.ports import Ref, Rollout
+from modelramp.rollout.spec import Serving
+from modelramp.rollout.status import Pin
+
+PORT = 8080
+MODEL_DIR, TEMPORARY = "/mnt/model", "/tmp"  # noqa: S108 (an emptyDir of the pod's own)
+SERVER, FETCH = "server", "fetch"
+
+
+@dataclass(frozen=True, slots=True)
+class PodSettings:
+    """What the operator's own configuration says about every model pod; times in seconds.
+
+    `drain` is how long a pod goes on serving after it was told to stop, longer than the router keeps a connection.
+    """
+
+    runtime_image: str
+    tracking_uri: str
+    pull_policy: str = "IfNotPresent"
+    drain: int = 5
+    longest_request: int = 30
+    longest_start: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """All that a version's pods depend on."""
+
+    ref: Ref
+    uid: str
+    model_name: str
+    serving: Serving
+    pin: Pin
+
+    @property
+    def name(self) -> str:
+        """Return what the Deployment and the Service are called."""
+        return workload_name(self.ref.name, self.pin.version)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the labels of all that this version owns."""
+        return labels(self.ref.name, MODEL, self.pin.version)
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """Return the labels that name its pods."""
+        return {NAME: self.ref.name, VERSION: self.pin.version}
+
+
+def served(rollout: Rollout, pin: Pin) -> Served:
+    """Return what the pods of a version depend on."""
+    return Served(rollout.ref, rollout.uid, rollout.spec.model_name, rollout.spec.serving, pin)
+
+
+def workload_name(name: str, version: str) -> str:
+    """Return what a version's Deployment and Service are called."""
+    return f"{name}-v{version}"
+
+
+@lru_cache(maxsize=4096)
+def render_workload(version: Served, settings: PodSettings) -> tuple[Object, Object]:
+    """Return the Deployment, stamped with a hash of both, and the Service of one version."""
+    deployment, service = _deployment(version, settings), _service(version)
+    stamp = {TEMPLATE: hash_of(deployment, service)}
+    return {**deployment, "metadata": {**deployment["metadata"], "annotations": stamp}}, service
+
+
+def hash_of(*objects: Object) -> str:
+    """Return a short hash of rendered objects."""
+    return hashlib.sha256(json.dumps(objects, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _deployment(version: Served, settings: PodSettings) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(version),
+        "spec": {
+            "replicas": version.serving.replicas,
+            "revisionHistoryLimit": 1,
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "selector": {"matchLabels": version.selector},
+            "template": {
+                "metadata": {"labels": version.labels, "annotations": _scraped()},
+                "spec": _pod(version, settings),
+            },
+        },
+    }
+
+
+def _service(version: Served) -> dict[str, Any]:
+    port = {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(version),
+        "spec": {"type": "ClusterIP", "selector": version.selector, "ports": [port]},
+    }
+
+
+def _metadata(version: Served) -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "namespace": version.ref.namespace,
+        "labels": version.labels,
+        "ownerReferences": [owner_reference(version.ref.name, version.uid)],
+    }
+
+
+def _scraped() -> dict[str, str]:
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
+
+
+def _pod(version: Served, settings: PodSettings) -> dict[str, Any]:
+    account = version.serving.service_account
+    return {
+        **({"serviceAccountName": account} if account else {}),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": settings.drain + settings.longest_request + 10,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "topologySpreadConstraints": [_spread(version)],
+        "initContainers": [_fetch(version, settings)],
+        "containers": [_server(version, settings)],
+        "volumes": [{"name": "model", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+    }
+
+
+def _spread(version: Served) -> dict[str, Any]:
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": version.selector},
+    }
+
+
+def _fetch(version: Served, settings: PodSettings) -> dict[str, Any]:
+    """Return the init container, the only one that gets the registry's credentials."""
+    secret = version.serving.registry_secret
+    said = {
+        "MLFLOW_TRACKING_URI": settings.tracking_uri,
+        "MODEL_SOURCE": version.pin.source,
+        "MODEL_DIGEST": version.pin.digest,
+        "MODEL_DIR": MODEL_DIR,
+        "HOME": TEMPORARY,
+    }
+    return {
+        "name": FETCH,
+        "image": settings.runtime_image,
+        "command": ["python", "-m", "modelramp_runtime.fetch"],
+        "env": _env(said),
+        **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
+        "volumeMounts": _mounts(read_only=False),
+        **_contained(version, settings),
+    }
+
+
+def _server(version: Served, settings: PodSettings) -> dict[str, Any]:
+    image = version.serving.image
+    ours = {
+        "MODEL_NAME": version.model_name,
+        "MODEL_VERSION": version.pin.version,
+        "MODEL_RUN_ID": version.pin.run_id,
+        "MODEL_DIR": MODEL_DIR,
+        "PORT": str(PORT),
+    }
+    own = [dict(each) for each in version.serving.env if each["name"] not in ours]
+    home = {} if any(each["name"] == "HOME" for each in own) else {"HOME": TEMPORARY}
+    return {
+        "name": SERVER,
+        "image": image or settings.runtime_image,
+        **({} if image else {"command": ["python", "-m", "modelramp_runtime"]}),
+        "env": _env(ours | home) + own,
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "startupProbe": _probe("/health", period=1, failures=settings.longest_start),
+        "readinessProbe": _probe("/ready", period=1, failures=3),
+        "livenessProbe": _probe("/health", period=10, failures=6),
+        "lifecycle": {"preStop": {"sleep": {"seconds": settings.drain}}},
+        "volumeMounts": _mounts(read_only=True),
+        **_contained(version, settings),
+    }
+
+
+def _contained(version: Served, settings: PodSettings) -> dict[str, Any]:
+    """Return what both containers share: the limits of `restricted` pod security, and the resources."""
+    resources = version.serving.resources
+    return {
+        "imagePullPolicy": settings.pull_policy,
+        **({"resources": resources} if resources else {}),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    asked = {"path": path, "port": "http"}
+    return {"httpGet": asked, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
+
+
+def _mounts(*, read_only: bool) -> list[dict[str, Any]]:
+    model = {"name": "model", "mountPath": MODEL_DIR}
+    return [model | ({"readOnly": True} if read_only else {}), {"name": "tmp", "mountPath": TEMPORARY}]
+
+
+def _env(values: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in values.items()]

@@ -1,0 +1,152 @@
+"""What the watches have brought: the newest version of each object, in memory. Does no I/O."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from modelramp.adapters.kinds import CONFIG_MAP, MODEL_DEPLOYMENT, NAME, POD, Kind, Object
+from modelramp.ports import Ref
+
+Key = tuple[str, str, str]
+"""Kind, namespace, name."""
+
+TOMBSTONES = 4096
+
+
+class Store:
+    """Objects by kind, namespace and name, and by the ModelDeployment that they belong to.
+
+    An object only ever gets newer: an answer that comes late, or a watch that replays, changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, Object] = {}
+        self._members: dict[tuple[str, Ref], set[Key]] = defaultdict(set)
+        self._complete: set[str] = set()
+        self._buried: OrderedDict[Key, str] = OrderedDict()
+
+    def put(self, kind: Kind, obj: Object) -> Ref | None:
+        """Take in an object and return whom to wake; None when it is no news."""
+        key = _key(kind, obj)
+        known = self._objects.get(key)
+        seen = known["metadata"]["resourceVersion"] if known else self._buried.get(key)
+        if seen is not None and not is_newer(obj["metadata"]["resourceVersion"], seen):
+            return None
+        if known:
+            self._forget(key)
+        self._objects[key] = slim(kind, obj)
+        ref = owner(kind, obj)
+        if ref:
+            self._members[kind.name, ref].add(key)
+        return ref
+
+    def drop(self, kind: Kind, obj: Object) -> Ref | None:
+        """Take out an object that was deleted and return whom to wake; None when it is no news."""
+        key = _key(kind, obj)
+        known = self._objects.get(key)
+        version = obj["metadata"]["resourceVersion"]
+        if known and is_newer(known["metadata"]["resourceVersion"], version):
+            return None
+        return self._remove(key, version)
+
+    def replace_all(self, kind: Kind, objects: Iterable[Object], resource_version: str) -> frozenset[Ref]:
+        """Take in a whole LIST of `resource_version`; what it lacks is gone, unless it is newer than the list."""
+        listed = {_key(kind, obj): obj for obj in objects}
+        gone = [
+            key
+            for key, known in self._objects.items()
+            if key[0] == kind.name and key not in listed and not _is_younger(known, resource_version)
+        ]
+        woken = {self._remove(key, resource_version) for key in gone}
+        woken |= {self.put(kind, obj) for obj in listed.values()}
+        self._complete.add(kind.name)
+        return frozenset(ref for ref in woken if ref)
+
+    def is_complete(self, kind: Kind) -> bool:
+        """Tell whether what is not here does not exist, as far as the watches know."""
+        return kind.name in self._complete
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return an object, None when it is not known."""
+        return self._objects.get((kind.name, namespace, name))
+
+    def members(self, kind: Kind, ref: Ref) -> list[Object]:
+        """Return the objects of a kind that belong to a ModelDeployment, by name."""
+        return [self._objects[key] for key in sorted(self._members.get((kind.name, ref), ()))]
+
+    def refs(self) -> list[Ref]:
+        """Return every ModelDeployment that is known."""
+        return [Ref(namespace, name) for kind, namespace, name in self._objects if kind == MODEL_DEPLOYMENT.name]
+
+    def _forget(self, key: Key) -> Ref | None:
+        known = self._objects.pop(key)
+        ref = owner_of(key[0], known)
+        if ref and (members := self._members.get((key[0], ref))):
+            members.discard(key)
+            if not members:
+                del self._members[key[0], ref]
+        return ref
+
+    def _remove(self, key: Key, version: str) -> Ref | None:
+        """Forget an object, but not that `version` was its end: what is older may still arrive."""
+        self._buried[key] = version
+        self._buried.move_to_end(key)
+        while len(self._buried) > TOMBSTONES:
+            self._buried.popitem(last=False)
+        return self._forget(key) if key in self._objects else None
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Compare resource versions as far as the API allows: numbers by size, anything else only by difference."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def owner(kind: Kind, obj: Object) -> Ref | None:
+    """Return the ModelDeployment that an object belongs to."""
+    return owner_of(kind.name, obj)
+
+
+def owner_of(kind: str, obj: Object) -> Ref | None:
+    """Return the ModelDeployment that an object of this kind belongs to: itself, or by its label."""
+    metadata = obj["metadata"]
+    name = metadata["name"] if kind == MODEL_DEPLOYMENT.name else (metadata.get("labels") or {}).get(NAME)
+    return Ref(metadata["namespace"], name) if name else None
+
+
+def slim(kind: Kind, obj: Object) -> Object:
+    """Return the part of an object that is ever read: a pod keeps a tenth."""
+    if kind == POD:
+        return _slim_pod(obj)
+    if kind == CONFIG_MAP:  # its managedFields say who wrote a weight
+        return obj
+    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
+
+
+_POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
+_POD_STATUS = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
+
+
+def _slim_pod(pod: Object) -> Object:
+    containers = [_chosen(each, ("name", "ports")) for each in pod["spec"]["containers"]]
+    return {
+        "metadata": _chosen(pod["metadata"], _POD_METADATA),
+        "spec": {"containers": containers},
+        "status": _chosen(pod.get("status") or {}, _POD_STATUS),
+    }
+
+
+def _chosen(source: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: source[key] for key in keys if key in source}
+
+
+def _key(kind: Kind, obj: Object) -> Key:
+    return kind.name, obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _is_younger(known: Object, resource_version: str) -> bool:
+    version = known["metadata"]["resourceVersion"]
+    return bool(version.isdecimal() and is_newer(version, resource_version))
