@@ -8,7 +8,7 @@ from enum import Enum
 
 from modelramp.rollout.actions import Action, Claim, RunVersion, SetTraffic, StopVersion
 from modelramp.rollout.observation import Effect, NoData, Observation, Reading, Route, Split, Value, Workload
-from modelramp.rollout.status import Attempt, Phase, Pin, Status
+from modelramp.rollout.status import Phase, Pin, Status
 
 EVERYTHING = 100
 RETREAT = "retreat"
@@ -134,8 +134,8 @@ def _actions(
         yield from (RunVersion(pin) for pin in pins if _stale(workloads, pin.version))
     backends = _backends(pins, seen)
     if wanted is not None and status.stable is not None and _misrouted(wanted, backends, seen.route):
-        retreat = _is_retreat(wanted, status.stable.version)
-        yield SetTraffic(wanted, status.stable.version, backends, retreat, _signed(status.attempt, retreat, why))
+        retreat = _takes_away(wanted, status.stable.version, seen.route)
+        yield SetTraffic(wanted, status.stable.version, backends, retreat, _signed(status, retreat, why))
     if workloads is not None:
         kept = {pin.version for pin in pins} | set(backends)
         yield from (
@@ -177,12 +177,15 @@ def differs(wanted: Split, reading: Reading[Route]) -> bool:
     return not (isinstance(reading, Value) and reading.value.split is not None and reading.value.split.same(wanted))
 
 
-def _is_retreat(wanted: Split, stable: str) -> bool:
-    return wanted.same(Split({stable: EVERYTHING}))
+def _takes_away(wanted: Split, stable: str, reading: Reading[Route]) -> bool:
+    """Tell whether the write sends everything to stable while something else is stored, or may be."""
+    return wanted.same(Split({stable: EVERYTHING})) and differs(wanted, reading) and not isinstance(reading, NoData)
 
 
-def _signed(attempt: Attempt | None, retreat: bool, why: str) -> str:
-    return f"{RETREAT} {attempt.id} {why}" if attempt and retreat else why
+def _signed(status: Status, retreat: bool, why: str) -> str:
+    """Sign what ends an attempt with its id, so that the write is known again should the status have missed it."""
+    ends = retreat and status.phase is Phase.ROLLED_BACK
+    return f"{RETREAT} {status.attempt.id} {why}" if ends and status.attempt else why
 
 
 def _unrouted(version: str, seen: Observation) -> bool:

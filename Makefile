@@ -1,0 +1,58 @@
+# Everything a newcomer or CI runs. `make help` lists it.
+SHELL := bash
+.DEFAULT_GOAL := help
+UV_VERSION := 0.13.9
+CACHE := $(or $(MODELRAMP_CACHE),$(HOME)/.cache/modelramp)
+UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+BIN := .venv/bin
+FAST := not apiserver and not cluster
+
+.PHONY: help venv check format crds test test-fast test-apiserver test-cluster demo bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: .venv/.synced ## the virtual environment, exactly as uv.lock says
+
+.venv/.synced: uv.lock pyproject.toml $(UV)
+	@$(UV) sync --quiet --frozen
+	@touch $@
+
+$(UV):
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo 'needs Python 3.11 or newer as python3: install it (Debian: apt-get install python3 python3-venv)' >&2; exit 2; }
+	@python3 -m venv $(CACHE)/uv-$(UV_VERSION) || { echo 'needs the venv module: install it (Debian: apt-get install python3-venv)' >&2; exit 2; }
+	@$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || { echo 'needs a Python package index: check the network, or set PIP_INDEX_URL' >&2; rm -rf $(CACHE)/uv-$(UV_VERSION); exit 2; }
+
+check: venv ## format, lint, types, import contracts, generated files
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m modelramp.api --check
+
+format: venv ## format the code
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
+
+crds: venv ## generate the CRDs and the API reference from the pydantic models
+	@$(BIN)/python -m modelramp.api
+
+test: check ## every test, on real parts (etcd, API server, a whole cluster); 20 minutes at most once built
+	@$(BIN)/pytest
+
+test-fast: venv ## tests that need neither API server nor cluster; under a minute
+	@$(BIN)/pytest -m "$(FAST)"
+
+test-apiserver: venv ## tests that need a real API server
+	@$(BIN)/pytest -m apiserver
+
+test-cluster: venv ## tests that need a whole cluster
+	@$(BIN)/pytest -m cluster
+
+demo: venv ## the main job on a whole cluster of its own; KEEP=1 leaves it running
+	@$(BIN)/python -m cluster.demo $(if $(KEEP),--keep)
+
+bench: venv ## latency and cost, measured side by side in one run on a real API server
+	@$(BIN)/python -m tests.benchmarks
+
+clean: ## remove the virtual environment and what tools left here; the cache stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
