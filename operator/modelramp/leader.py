@@ -107,6 +107,7 @@ class Election:
             case NoData():  # at once where it never was; where it was deleted, its holder may still write
                 return self._unchanged_for("") > self.terms.duration and await self._make()
             case Failed() as failed:
+                self._look_anew()
                 return self._complain("the Lease cannot be read", failed)
             case never:
                 assert_never(never)
@@ -122,6 +123,12 @@ class Election:
         if seen != version:
             self._unchanged, since = (version, now), now
         return timedelta(seconds=now - since) if since > _NEVER else timedelta.max
+
+    def _look_anew(self) -> None:
+        """Count only while the API server answers: after its absence the one that led goes on."""
+        version, since = self._unchanged
+        if since > _NEVER:
+            self._unchanged = (version, self._ticks())
 
     async def _take(self, held: Held) -> bool:
         """Take a free Lease; one that is ours already was taken by a write whose answer was lost."""
