@@ -1,0 +1,186 @@
+"""From the API's objects to the core's values, and the status back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+
+from modelramp.api import guardrail, spec
+from modelramp.api.codec import UnreadableError, dump, reader
+from modelramp.rollout import spec as core
+from modelramp.rollout.queries import TEMPLATES, problems
+from modelramp.rollout.status import Phase, Status
+
+_log = logging.getLogger(__name__)
+_FINGERPRINT = 1
+"""Raised only where the same spec must be tried again after an upgrade."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a spec cannot be used: the field's path, its value where that is short and no secret, and what is wrong."""
+
+    field: str
+    value: str
+    message: str
+
+    def __str__(self) -> str:
+        """Return one line for a condition."""
+        return f"{self.field}: {f'{self.value}: ' if self.value else ''}{self.message}"
+
+
+def read_spec(body: Mapping[str, Any]) -> core.Spec | Problem:
+    """Read the spec of a ModelDeployment as the API server gave it, defaults and built-in queries filled in."""
+    try:
+        read = spec.Spec.model_validate(body.get("spec"))
+    except ValidationError as fault:
+        return _problem(fault)
+    return _first_query_problem(read) or _core_spec(read)
+
+
+def _problem(fault: ValidationError) -> Problem:
+    first = fault.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Input ")
+    path = _path(first["loc"]) + first.get("ctx", {}).get("at", "")
+    value = first["input"]
+    # What is set in the environment may be a secret.
+    is_shown = isinstance(value, str | int | float) and "env" not in first["loc"] and first["type"] != "missing"
+    return Problem(path, str(value)[:64] if is_shown else "", message)
+
+
+def _path(location: Sequence[int | str]) -> str:
+    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _first_query_problem(read: spec.Spec) -> Problem | None:
+    for index, rail in enumerate(read.guardrails):
+        for problem in problems(rail.query or ""):
+            return Problem(f"spec.guardrails[{index}].query", "", problem)
+    return None
+
+
+def _core_spec(read: spec.Spec) -> core.Spec:
+    return core.Spec(
+        model_name=read.model.name,
+        version=read.model.version,
+        serving=_serving(read),
+        plan=_plan(read),
+        paused=read.paused,
+        abort=read.abort,
+        approve=read.approve,
+        retry=read.retry,
+        fingerprint=_fingerprint(read),
+    )
+
+
+def _serving(read: spec.Spec) -> core.Serving:
+    serving = read.serving
+    resources = serving.resources.model_dump(by_alias=True, exclude_defaults=True)
+    return core.Serving(
+        replicas=serving.replicas,
+        keep_warm=serving.keep_warm,
+        image=serving.image,
+        resources=resources,
+        env=tuple(variable.model_dump(by_alias=True, exclude_unset=True) for variable in serving.env),
+        service_account=serving.service_account_name,
+        registry_secret=serving.registry_secret.name if serving.registry_secret else None,
+    )
+
+
+def _plan(read: spec.Spec) -> core.Plan:
+    shadow, metrics = read.shadow, read.gates.metrics
+    return core.Plan(
+        gates=core.Gates(tuple(_metric_gate(gate) for gate in metrics), read.gates.signature.required),
+        shadow=core.Shadow(shadow.percent, shadow.duration, shadow.min_requests) if shadow else None,
+        steps=tuple(core.Step(step.weight, step.hold, step.min_requests, step.approval) for step in read.ramp.steps),
+        guardrails=tuple(_guardrail(rail) for rail in read.guardrails),
+        ready_deadline=read.serving.ready_deadline,
+    )
+
+
+def _metric_gate(gate: spec.MetricGate) -> core.MetricGate:
+    return core.MetricGate(gate.metric, gate.min, gate.max, gate.max_drop, gate.max_increase)
+
+
+def _guardrail(rail: guardrail.Guardrail) -> core.Guardrail:
+    template = TEMPLATES[rail.template] if rail.template else None
+    usual_slack = template.slack if template else 0.0
+    return core.Guardrail(
+        name=rail.name,
+        query=template.query if template else rail.query or "",
+        bounds=core.Bounds(rail.min, _seconds(rail.max_duration) if rail.max_duration else rail.max),
+        compare=rail.compare is not None,
+        tolerance=rail.tolerance,
+        slack=usual_slack if rail.slack is None else rail.slack,
+        interval=rail.interval,
+        window=rail.window,
+        failure_limit=core.FailureLimit(rail.failure_limit.count, core.FailureMode(rail.failure_limit.mode)),
+        on_no_data=core.OnNoData(rail.on_no_data),
+        no_data_deadline=rail.no_data_deadline,
+        min_passes=rail.min_passes,
+    )
+
+
+def _seconds(duration: timedelta) -> float:
+    return duration.total_seconds()
+
+
+def _fingerprint(read: spec.Spec) -> str:
+    """Hash what an attempt depends on. A field at its default is no part, so that new fields change no hash."""
+    kept = read.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude_defaults=True,
+        include={"model", "serving", "gates", "shadow", "ramp", "guardrails", "retry"},
+        exclude={"serving": {"replicas", "keep_warm"}},
+    )
+    kept |= {"guardrails": sorted(kept["guardrails"], key=lambda rail: rail["name"])} if "guardrails" in kept else {}
+    if not kept.get("serving", True):
+        del kept["serving"]
+    canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    return f"{_FINGERPRINT}:{hashlib.sha256(canonical.encode()).hexdigest()[:16]}"
+
+
+def read_status(body: Mapping[str, Any]) -> Status:
+    """Read the status of a ModelDeployment: each field by itself, so that one that is damaged costs no other.
+
+    An attempt that cannot be read whole is none: the pin starts again from Pending rather than with fewer guardrails.
+    """
+    data = body.get("status")
+    found = data if isinstance(data, Mapping) else {}
+    hints = get_type_hints(Status)
+    values = {field.name: _lenient(hints[field.name], found, to_camel(field.name)) for field in fields(Status)}
+    status = Status(**{name: value for name, value in values.items() if value is not None})
+    is_lost = found.get("attempt") is not None and status.attempt is None
+    return replace(status, phase=Phase.PENDING) if is_lost else status
+
+
+def _lenient(hint: Any, found: Mapping[str, Any], key: str) -> Any:
+    data = found.get(key)
+    if get_origin(hint) is tuple and isinstance(data, list):
+        read = (_logged(get_args(hint)[0], item, f"status.{key}[{index}]") for index, item in enumerate(data))
+        return tuple(item for item in read if item is not None)
+    return None if data is None else _logged(hint, data, f"status.{key}")
+
+
+def _logged(hint: Any, data: Any, path: str) -> Any:
+    try:
+        return reader(hint)(data)
+    except UnreadableError as fault:
+        text = str(fault)
+        _log.warning("%s%s%s; it is ignored", path, "" if text.startswith((".", "[")) else " ", text)
+        return None
+
+
+def dump_status(status: Status) -> dict[str, Any]:
+    """Return the status as the API server stores it, whole: what is missing in it is to be removed there."""
+    dumped: dict[str, Any] = dump(status)
+    return dumped

@@ -1,0 +1,117 @@
+"""The API's scalars: each is a type with the rule that its values keep."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from modelramp.api.rules import DurationText, Rule, matches
+from modelramp.rollout.queries import PLACEHOLDERS
+
+Duration = Annotated[timedelta, DurationText()]
+PositiveDuration = Annotated[timedelta, DurationText(timedelta(milliseconds=1))]
+Interval = Annotated[timedelta, DurationText(timedelta(seconds=1))]
+
+Version = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    matches(
+        "^[1-9][0-9]{0,8}$",
+        'is no registry version: write the number that the registry gave it, such as "8"; never an alias or a stage',
+    ),
+]
+
+_DATE = "(19|20)[0-9]{2}[_. -]?(0[1-9]|1[0-2])([_. -]?(0[1-9]|[12][0-9]|3[01]))?"
+_NOT_A_PRODUCT = (
+    f"(?i)((^|[_. -])(v|ver|version)[_. -]?[0-9]+([_. -]|$)|[_. -](final|new|old|tmp|temp|latest|copy)[_. -]?[0-9]*$"
+    f"|(^|[_. -]){_DATE}([_. -]|$))"
+)
+ModelName = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    matches(
+        "^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9])?$",
+        "is no model name: write letters, digits, '_', '-', '.' and spaces, with a letter or digit at both ends",
+    ),
+    matches(
+        _NOT_A_PRODUCT,
+        "has a version, a date or a word such as final, new, old or tmp in it: name the product, such as "
+        "fraud_detector; the registry counts its versions, and spec.model.version pins one",
+        wanted=False,
+    ),
+]
+
+Approval = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    matches("^[1-9][0-9]{0,8}/([1-9][0-9]?|100)$", "approves no step: write VERSION/WEIGHT, such as 8/50"),
+]
+
+GuardrailName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    matches(
+        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "is no DNS-1123 label: write lower case letters, digits and '-', with a letter or digit at both ends",
+    ),
+]
+
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    matches(
+        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        "is no DNS-1123 name: write lower case letters, digits, '-' and '.', with a letter or digit at both ends",
+    ),
+]
+
+Image = Annotated[
+    str,
+    Field(min_length=1, max_length=512),
+    matches("^[^ \\t\\r\\n]+$", "is no image: write it without blanks, such as registry.example.com/scorer:1.4"),
+]
+
+# Literals are whole, outside of them two braces are a placeholder: the same reading as in `queries.problems`.
+_IN_LITERAL = "([^{0}\\\\{{]|\\\\.|[{{]([^{0}\\\\{{]|\\\\.))*[{{]?"
+_LITERALS = "|".join(f"{quote}{_IN_LITERAL.format(quote)}{quote}" for quote in ("\\x22", "\\x27"))
+_RAW_LITERAL = "\\x60([^\\x60{]|[{][^\\x60{])*[{]?\\x60"
+_PLACEHOLDER = f"[{{]{{2}}[ \\t]*({'|'.join(PLACEHOLDERS)})[ \\t]*[}}]{{2}}"
+_QUERY = (
+    f"(?s)^({_PLACEHOLDER}|{_LITERALS}|{_RAW_LITERAL}|[^{{\\x22\\x27\\x60]|[{{]({_LITERALS}|{_RAW_LITERAL}"
+    f"|[^{{\\x22\\x27\\x60]|$))*$"
+)
+Query = Annotated[
+    str,
+    Field(min_length=1, max_length=4096),
+    Rule(
+        f"self.matches(r'{_QUERY}')",
+        f"the query cannot be filled in: the placeholders are {{{{{'}}, {{'.join(PLACEHOLDERS)}}}}}; write them bare, "
+        "such as version={{candidate}}, for they bring their own quotes; and close every quote",
+        lambda query: re.search(_QUERY, query) is not None,
+    ),
+]
+
+_AMOUNT = "^([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$"
+Quantity = Annotated[
+    int | str,
+    Field(union_mode="left_to_right"),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 32,
+        }
+    ),
+    Rule(
+        f"type(self) == int ? self >= 0 : type(self) == string && self.matches('{_AMOUNT}')",
+        "must be an amount, such as 2, 500m or 512Mi",
+        lambda amount: re.search(_AMOUNT, str(amount)) is not None,
+    ),
+]
+
+Percent = Annotated[int, Field(ge=1, le=100)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+TemplateName = Literal["error-rate", "server-error-rate", "latency-p50", "latency-p95", "latency-p99"]

@@ -1,0 +1,280 @@
+"""The status of a ModelDeployment, for the schema. `codec.py` writes and reads it; a test holds both together.
+
+Nothing here limits a value: a status that the API server refuses is a rollback that is forgotten.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from modelramp.api.rules import Block
+
+_MAP_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+_MAP_BY_TYPE = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+
+
+class Pin(Block):
+    """A registry version, resolved once."""
+
+    version: str | None = None
+    """Version number in the registry."""
+    run_id: str | None = None
+    """Run that logged it."""
+    source: str | None = None
+    """Where its files are; never an alias."""
+    digest: str | None = None
+    """Digest of all its files."""
+    created: str | None = None
+    """When the registry says it was created, in milliseconds since 1970."""
+
+
+class GateResult(Block):
+    """One gate's evidence."""
+
+    gate: str | None = None
+    """Name of the gate."""
+    passed: bool | None = None
+    """Whether it passed."""
+    reason: str | None = None
+    """Why, in one word."""
+    message: str | None = None
+    """Why, with the values."""
+
+
+class MetricGateCopy(Block):
+    """One metric gate of the plan."""
+
+    metric: str | None = None
+    """Key of the metric."""
+    min: float | None = None
+    """At least this."""
+    max: float | None = None
+    """At most this."""
+    max_drop: float | None = None
+    """At most this much under the stable version's."""
+    max_increase: float | None = None
+    """At most this much over the stable version's."""
+
+
+class GatesCopy(Block):
+    """The plan's gates."""
+
+    metrics: tuple[MetricGateCopy, ...] | None = None
+    """Bounds on logged metrics."""
+    require_signature: bool | None = None
+    """Whether a signature is required."""
+
+
+class ShadowCopy(Block):
+    """The plan's shadow."""
+
+    percent: int | None = None
+    """Percent of live requests that are copied."""
+    duration: str | None = None
+    """For how long at least."""
+    min_requests: int | None = None
+    """On how many copied requests at least."""
+
+
+class StepCopy(Block):
+    """One step of the plan."""
+
+    weight: int | None = None
+    """Percent of live traffic."""
+    hold: str | None = None
+    """For how long at least."""
+    min_requests: int | None = None
+    """On how many requests at least."""
+    approval: bool | None = None
+    """Whether somebody has to let it go on."""
+
+
+class BoundsCopy(Block):
+    """The range in which a guardrail passes."""
+
+    min: float | None = None
+    """At least this."""
+    max: float | None = None
+    """At most this."""
+
+
+class FailureLimitCopy(Block):
+    """How many failed verdicts are a breach."""
+
+    count: int | None = None
+    """This many."""
+    mode: str | None = None
+    """Consecutive or Total."""
+
+
+class GuardrailCopy(Block):
+    """One guardrail of the plan."""
+
+    name: str | None = None
+    """Name of the guardrail."""
+    query: str | None = None
+    """The query, with its placeholders."""
+    bounds: BoundsCopy | None = None
+    """The range in which it passes; durations are seconds."""
+    compare: bool | None = None
+    """Whether it is compared with stable."""
+    tolerance: float | None = None
+    """How many times stable's value."""
+    slack: float | None = None
+    """What may come on top."""
+    interval: str | None = None
+    """Time between two questions."""
+    window: str | None = None
+    """What {{window}} stands for."""
+    failure_limit: FailureLimitCopy | None = None
+    """How many failed verdicts are a breach."""
+    on_no_data: str | None = None
+    """Hold or Rollback."""
+    no_data_deadline: str | None = None
+    """For how long no answer only holds."""
+    min_passes: int | None = None
+    """How many passes a step needs."""
+
+
+class PlanCopy(Block):
+    """What the attempt is held to: a copy of the spec from when it began."""
+
+    gates: GatesCopy | None = None
+    """Checks before any traffic."""
+    shadow: ShadowCopy | None = None
+    """Copied traffic before live traffic."""
+    steps: tuple[StepCopy, ...] | None = None
+    """Shares of live traffic."""
+    guardrails: tuple[GuardrailCopy, ...] | None = None
+    """Checks while there is traffic."""
+    ready_deadline: str | None = None
+    """For how long the version may take to get ready."""
+    effect_deadline: str | None = None
+    """For how long the proxies may take to follow a write."""
+
+
+class Attempt(Block):
+    """One try to take one pin to stable."""
+
+    id: str | None = None
+    """Name of the attempt."""
+    version: str | None = None
+    """The version that is tried."""
+    kind: str | None = None
+    """First: nothing to compare with. Fresh: the whole way. Return: back to a version that was stable."""
+    fingerprint: str | None = None
+    """Hash of what the attempt depends on."""
+    plan: PlanCopy | None = None
+    """What it is held to. An edit of the spec waits for the next attempt."""
+    started_at: datetime | None = None
+    """When it began."""
+    phase_since: datetime | None = None
+    """Since when it is in its phase."""
+    step: int | None = None
+    """Which step of the plan, counted from 0."""
+    settled_at: datetime | None = None
+    """When the step's split was first seen in effect."""
+    counted_from: int | None = None
+    """The candidate's counter of requests at that moment."""
+    gates: tuple[GateResult, ...] | None = None
+    """Each gate's evidence."""
+
+
+class GuardrailState(Block):
+    """A guardrail's last change of verdict."""
+
+    name: str
+    """Name of the guardrail."""
+    verdict: str | None = None
+    """Pass, Fail, NoData or Inconclusive."""
+    reason: str | None = None
+    """Why, in one word."""
+    message: str | None = None
+    """Why, with the values."""
+    since: datetime | None = None
+    """When it changed to this."""
+    failures: int | None = None
+    """Failed verdicts that count towards the limit."""
+    baseline: float | None = None
+    """The stable version's value that it was compared with."""
+
+
+class Rejection(Block):
+    """A pin that is not tried again until the spec or spec.retry changes."""
+
+    version: str | None = None
+    """Version number in the registry."""
+    fingerprint: str | None = None
+    """Hash of what the attempt depended on."""
+    reason: str | None = None
+    """Why, in one word."""
+    message: str | None = None
+    """Why, with the values."""
+    at: datetime | None = None
+    """When."""
+
+
+class Record(Block):
+    """One line of the story."""
+
+    at: datetime | None = None
+    """When."""
+    version: str | None = None
+    """About which version."""
+    event: str | None = None
+    """What happened, in one word."""
+    message: str | None = None
+    """What happened, with the values."""
+
+
+class Condition(Block):
+    """A condition, as everywhere in Kubernetes."""
+
+    type: str
+    """Ready, Reconciling, Stalled, GatesPassed, GuardrailsHealthy or TrafficConverged."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: str
+    """Why, in one word."""
+    message: str
+    """Why, with the values."""
+    observed_generation: int | None = None
+    """Which generation of the spec it is about."""
+    last_transition_time: datetime
+    """When status last changed."""
+
+
+class Status(Block):
+    """What is running, and what the operator remembers."""
+
+    phase: str | None = None
+    """Pending, Gating, Starting, Shadowing, Ramping, Promoted, RolledBack, Rejected or Released."""
+    reason: str | None = None
+    """Why, in one word."""
+    message: str | None = None
+    """Why, with the values."""
+    observed_generation: int | None = None
+    """Which generation of the spec all this is about; -1 before the first."""
+    stable: Pin | None = None
+    """The version that holds the traffic."""
+    candidate: Pin | None = None
+    """The pinned version while it is not yet stable."""
+    previous: tuple[Pin, ...] | None = None
+    """Versions that were stable, newest first."""
+    attempt: Attempt | None = None
+    """The newest try to take a pin to stable."""
+    guardrails: Annotated[tuple[GuardrailState, ...] | None, Field(json_schema_extra=_MAP_BY_NAME)] = None
+    """Each guardrail's last change of verdict; its measurements are metrics of the operator."""
+    rejected: tuple[Rejection, ...] | None = None
+    """Pins that are not tried again."""
+    history: tuple[Record, ...] | None = None
+    """The story, oldest first."""
+    conditions: Annotated[tuple[Condition, ...] | None, Field(json_schema_extra=_MAP_BY_TYPE)] = None
+    """Ready, Reconciling, Stalled, GatesPassed, GuardrailsHealthy, TrafficConverged."""
+    weight: int | None = None
+    """Percent of live traffic that the candidate is to have."""
+    step: str | None = None
+    """Step of the ramp, such as 2/4."""
