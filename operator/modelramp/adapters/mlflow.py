@@ -1,0 +1,208 @@
+"""The MLflow registry, as the gates ask it: a version, its metrics and tags, and the digest of its files.
+
+MLflow's client runs in a process of its own (`mlflow_worker`), in a small thread pool there; this module
+keeps the deadlines, and what was hashed. Credentials are MLflow's own environment variables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, assert_never
+from urllib.parse import urlsplit
+
+from modelramp.adapters.mlflow_failures import address
+from modelramp.adapters.mlflow_process import Answer, Call, Worker
+from modelramp.rollout.observation import Busy, Failed, Metric, ModelVersion, NoData, Reading, Value
+
+_KEPT_TREES = 64
+_SHORT_WAIT = 0.5  # seconds: a small model's files are hashed within the same turn
+_DOWN = {"RegistryTimeout", "RegistryUnreachable", "RegistryError"}
+
+TreeKey = tuple[str, str, str, str]
+"""Name, version, source, creation time: registered anew under the same number is another tree."""
+
+
+class MlflowRegistry:
+    """A registry whose every answer comes within `deadline` seconds, whatever the server does."""
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        threads: int = 4,
+        deadline: float = 5.0,
+        tree_deadline: float = 1800.0,
+        cooldown: float = 2.0,
+        idle: float = 60.0,
+    ) -> None:
+        """Prepare; nothing is started or asked before the first `resolve`.
+
+        `threads` calls run at a time. `tree_deadline` seconds bound the hashing of one version's files.
+        For `cooldown` seconds after a failure the registry is not asked again. `idle` seconds without a
+        question end the worker. Raises ValueError where `uri` is no http(s) address.
+        """
+        _check(uri)
+        self._where, self._deadline, self._tree_deadline = address(uri), deadline, tree_deadline
+        self._worker = Worker(threads, _environment(uri, deadline), idle)
+        self._threads, self._slots, self._overdue = threads, asyncio.Semaphore(threads), 0
+        self._asking: dict[tuple[str, str], asyncio.Task[Answer | Busy]] = {}
+        self._trees: OrderedDict[TreeKey, Mapping[str, Any]] = OrderedDict()
+        self._hashing: dict[TreeKey, tuple[Call, asyncio.Task[Answer]]] = {}
+        self._cooldown, self._quiet_until, self._trouble = cooldown, 0.0, Failed("", "")
+
+    @property
+    def pid(self) -> int | None:
+        """Return the worker's process id, None while none runs."""
+        return self._worker.pid
+
+    async def resolve(self, name: str, version: str) -> Reading[ModelVersion] | Busy:
+        """Resolve a version; `source` is the artifact store's own address, which no alias can move."""
+        if asyncio.get_running_loop().time() < self._quiet_until:
+            return self._trouble
+        snapshot = await self._shared(name, version)
+        self._note(snapshot)
+        match snapshot:
+            case Value(found):
+                return await self._with_tree(found)
+            case NoData() | Failed() | Busy():
+                return snapshot
+            case _:
+                assert_never(snapshot)
+
+    async def close(self) -> None:
+        """End the worker."""
+        for _, job in self._hashing.values():
+            job.cancel()
+        await self._worker.close()
+
+    def _note(self, answer: Answer | Busy) -> None:
+        """Leave a registry that is down alone for a moment: a hundred objects must not queue for it."""
+        if isinstance(answer, Failed) and answer.reason in _DOWN:
+            self._quiet_until = asyncio.get_running_loop().time() + self._cooldown
+            self._trouble = answer
+
+    async def _shared(self, name: str, version: str) -> Answer | Busy:
+        """Ask once for all who ask the same at the same time; one who stops waiting stops nobody else."""
+        key = (name, version)
+        if key not in self._asking:
+            task = self._asking[key] = asyncio.create_task(self._snapshot(name, version))
+            task.add_done_callback(lambda _: self._asking.pop(key))
+        return await asyncio.shield(self._asking[key])
+
+    async def _snapshot(self, name: str, version: str) -> Answer | Busy:
+        call: Call | None = None
+        ready = False
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._worker.ready()
+                ready = True
+                await self._slots.acquire()
+                call = self._worker.ask({"ask": "snapshot", "name": name, "version": version})
+                call.answer.add_done_callback(lambda _: self._slots.release())
+                return await asyncio.shield(call.answer)
+        except TimeoutError:
+            if not ready:
+                return Busy("the registry client is starting")
+            if call:
+                self._give_up(call)
+            return self._late(self._deadline)
+
+    def _give_up(self, call: Call) -> None:
+        """Count a call that hangs; when all threads do, the worker is of no more use."""
+        self._overdue += 1
+        call.answer.add_done_callback(self._came_back)
+        if self._overdue >= self._threads:
+            self._worker.kill(self._late(self._deadline))
+
+    def _came_back(self, _: asyncio.Future[Answer]) -> None:
+        self._overdue -= 1
+
+    def _late(self, seconds: float) -> Failed:
+        return Failed("RegistryTimeout", f"the registry at {self._where} did not answer within {seconds:g} s")
+
+    async def _with_tree(self, found: Mapping[str, Any]) -> Reading[ModelVersion] | Busy:
+        key = (found["name"], found["version"], found["source"], found["created"])
+        if key in self._trees:
+            self._trees.move_to_end(key)
+            return Value(_model_version(found, self._trees[key]))
+        call, job = self._hashing.get(key) or self._hash(key)
+        await asyncio.wait({job}, timeout=_SHORT_WAIT)
+        if not job.done():
+            return Busy(_progress(found, call))
+        self._hashing.pop(key, None)
+        match job.result():
+            case Value(tree):
+                self._keep(key, tree)
+                return Value(_model_version(found, tree))
+            case NoData() | Failed() as answer:
+                self._note(answer)
+                return answer
+
+    def _hash(self, key: TreeKey) -> tuple[Call, asyncio.Task[Answer]]:
+        call = self._worker.ask({"ask": "tree", "source": key[2]})
+        self._hashing[key] = call, asyncio.create_task(self._tree(call))
+        return self._hashing[key]
+
+    async def _tree(self, call: Call) -> Answer:
+        try:
+            async with asyncio.timeout(self._tree_deadline):
+                return await asyncio.shield(call.answer)
+        except TimeoutError:
+            late = Failed("RegistryTimeout", f"the files were not read within {self._tree_deadline:g} s")
+            self._worker.kill(late)
+            return late
+
+    def _keep(self, key: TreeKey, tree: Mapping[str, Any]) -> None:
+        self._trees[key] = tree
+        while len(self._trees) > _KEPT_TREES:
+            self._trees.popitem(last=False)
+
+
+def _check(uri: str) -> None:
+    parts = urlsplit(uri)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(
+            f"the registry's address begins with {parts.scheme or 'no scheme'}; "
+            "it must be an MLflow server's http:// or https:// address"
+        )
+
+
+def _environment(uri: str, deadline: float) -> dict[str, str]:
+    """Return MLflow's settings: one repeat, seconds for its minutes, no calls to anyone but the registry."""
+    return {
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_REGISTRY_URI": uri,
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, int((deadline - 1) / 2))),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+        "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+        "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+def _progress(found: Mapping[str, Any], call: Call) -> str:
+    if call.progress is None:
+        return f"waiting to hash the files of version {found['version']}"
+    done, total = (f"{part / 1e6:.0f} MB" for part in call.progress)
+    return f"hashing the files of version {found['version']}: {done} of {total}"
+
+
+def _model_version(found: Mapping[str, Any], tree: Mapping[str, Any]) -> ModelVersion:
+    return ModelVersion(
+        name=found["name"],
+        version=found["version"],
+        run_id=found["run_id"],
+        source=found["source"],
+        created=found["created"],
+        status=found["status"],
+        digest=tree["digest"],
+        has_signature=tree["signature"],
+        metrics=tuple(Metric(*metric) for metric in found["metrics"]),
+        tags=found["tags"],
+    )

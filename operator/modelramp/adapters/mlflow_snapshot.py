@@ -1,0 +1,153 @@
+"""A registry version as MLflow holds it now, in three calls: version, logged model (or location), run.
+
+Runs in the worker process only: this module's callers import MLflow, the operator does not.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from modelramp.adapters.mlflow_failures import absent, address, failure
+from modelramp.rollout.observation import Failed, NoData, Reading, Value
+
+Snapshot = Mapping[str, Any]
+"""Plain values: name, version, run_id, source, created, status, tags, metrics as [key, value, dataset]."""
+
+_LONGEST_TAG = 1000
+_MOST_METRICS = 2000
+
+
+def read_snapshot(client: Any, registry: str, name: str, version: str) -> Reading[Snapshot]:
+    """Read a version; `client` is an MlflowClient of the registry at the URI `registry`."""
+    try:
+        return _read(client, registry, name, version)
+    except Exception as error:  # noqa: BLE001  whatever a client raises becomes a named reason here
+        return failure(error, address(registry))
+
+
+def _read(client: Any, registry: str, name: str, version: str) -> Reading[Snapshot]:
+    try:
+        found = client.get_model_version(name, version)
+    except Exception as error:
+        if absent(error):
+            return _missing(client, name, version)
+        raise
+    if (found.name, str(found.version)) != (name, version):
+        return Failed("RegistryAnswer", f"the registry answered about another model than {name} version {version}")
+    model_id = _model_id(found)
+    logged = _present(lambda: client.get_logged_model(model_id)) if model_id else None
+    if model_id and logged is None:
+        return NoData("LoggedModelNotFound", f"{name} version {version} points to a logged model that was deleted")
+    source = logged.artifact_location if logged else client.get_model_version_download_uri(name, version)
+    if trouble := trouble_with_source(source, registry):
+        return Failed("SourceRefused", f"the files of {name} version {version} are {trouble}")
+    run = _present(lambda: client.get_run(found.run_id)) if found.run_id else None
+    return Value(_snapshot(found, logged, run, source))
+
+
+def _missing(client: Any, name: str, version: str) -> NoData:
+    if _present(lambda: client.get_registered_model(name)) is None:
+        return NoData("ModelNotFound", f"the registry has no model {name}")
+    return NoData("VersionNotFound", f"the registry has no version {version} of {name}")
+
+
+def _present(call: Any) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        if absent(error):
+            return None
+        raise
+
+
+def _model_id(found: Any) -> str | None:
+    """Return the logged model's id; servers leave `model_id` empty and name it in the source only."""
+    source = str(found.source or "")
+    return found.model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else None)
+
+
+def trouble_with_source(source: str, registry: str) -> str:
+    """Say why a pod must not fetch from this place, "" where it may.
+
+    MLflow's client sends the registry's credentials to any host that an http or mlflow-artifacts URI names,
+    and whoever may register a version chooses that URI.
+    """
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return "at a malformed address"
+    if parts.scheme in {"", "file"}:
+        return "on one machine's disk: serve artifacts through MLflow or an object store"
+    if parts.scheme in {"models", "runs"}:
+        return "named by a reference that can move"
+    foreign = parts.netloc and parts.netloc.rpartition("@")[2] != urlsplit(registry).netloc.rpartition("@")[2]
+    if parts.scheme in {"http", "https"} or (parts.scheme == "mlflow-artifacts" and foreign):
+        return "on a host that would be sent the registry's credentials"
+    if parts.password or parse_qsl(parts.query):
+        return "at an address that carries a credential"
+    return ""
+
+
+def _snapshot(found: Any, logged: Any, run: Any, source: str) -> Snapshot:
+    return {
+        "name": found.name,
+        "version": str(found.version),
+        "run_id": found.run_id or "",
+        "source": source,
+        "created": str(found.creation_timestamp),
+        "status": _status(found, logged),
+        "metrics": [*_metrics(logged, run)][:_MOST_METRICS],
+        "tags": _tags(run.data.tags if run else {}, logged.tags if logged else {}, found.tags),
+    }
+
+
+def _status(found: Any, logged: Any) -> str:
+    """Return READY only where version and logged model both are; the version alone is READY too early."""
+    if str(found.status) != "READY" or logged is None or str(logged.status) == "READY":
+        return str(found.status)
+    return f"LoggedModel{str(logged.status).title()}"
+
+
+def _metrics(logged: Any, run: Any) -> Iterator[list[Any]]:
+    """Yield key, value, dataset: the logged model's with a dataset, its others, then what only the run has.
+
+    A run's metric can be logged anew by anyone at any time; the logged model's stay beside it.
+    """
+    of_model = sorted(logged.metrics or [] if logged else [], key=_newest)
+    seen: set[tuple[str, str]] = set()
+    for metric in [*filter(_dataset, of_model), *(metric for metric in of_model if not _dataset(metric))]:
+        if (metric.key, _dataset(metric)) not in seen:
+            seen.add((metric.key, _dataset(metric)))
+            yield [metric.key, _number(metric.value), _dataset(metric)]
+    known = {key for key, _ in seen}
+    for key, value in sorted(run.data.metrics.items()) if run else ():
+        if key not in known:
+            yield [key, _number(value), ""]
+
+
+def _newest(metric: Any) -> tuple[int, int]:
+    return (-metric.step, -metric.timestamp)
+
+
+def _dataset(metric: Any) -> str:
+    return f"{metric.dataset_name}@{metric.dataset_digest}" if metric.dataset_name else ""
+
+
+def _number(value: float) -> float:
+    """Return the value that was logged: MLflow stores an infinity as the greatest double."""
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+
+
+def _tags(*layers: Mapping[str, Any]) -> dict[str, str]:
+    """Return the run's tags, the logged model's over them, the version's over both."""
+    merged = {str(key): str(value) for layer in layers for key, value in layer.items()}
+    return {key: value for key, value in merged.items() if _public(key) and len(value) <= _LONGEST_TAG}
+
+
+def _public(key: str) -> bool:
+    """Leave MLflow's own tags out: histories, diffs, paths, repository URLs that may carry a token."""
+    return not key.startswith("mlflow.") or key == "mlflow.source.git.commit"
