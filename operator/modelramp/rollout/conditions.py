@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from modelramp.rollout.observation import Observation, Value
 from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import converged, desired
-from modelramp.rollout.turn import ATTEMPTING
 
 STALLING = frozenset({"VersionNotFound", "ModelNotFound", "RegistryDenied"})
 """Holds in which nothing will move until somebody acts."""
@@ -103,8 +102,3 @@ def _traffic(status: Status, before: Condition | None, seen: Observation) -> Cla
     if stored:
         return Claim("TrafficConverged", "False", "WaitingForRouter", "stored, and not yet taken up by every router")
     return Claim("TrafficConverged", "False", "RouteDiffers", "the stored route is not yet as it should be")
-
-
-def progressing(status: Status) -> bool:
-    """Tell whether an attempt is under way."""
-    return status.phase in ATTEMPTING

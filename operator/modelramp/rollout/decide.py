@@ -11,7 +11,7 @@ from modelramp.rollout.guardrails import Evidence, Scope, gather, remembered, re
 from modelramp.rollout.observation import NoData, Observation
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Phase, Status
-from modelramp.rollout.turn import WITH_TRAFFIC, Signal, SignalKind, Turn, watched
+from modelramp.rollout.turn import RETREATS, WITH_TRAFFIC, Signal, SignalKind, Turn, watched
 
 RELEASE_DEADLINE = timedelta(seconds=30)
 """How long a deletion waits for the route; then the object goes all the same."""
@@ -58,7 +58,8 @@ def scope(status: Status) -> Scope:
 
 def _actions(turn: Turn, signal: Signal, after: Status, *, claimed: bool) -> tuple[Action, ...]:
     if signal.kind is not SignalKind.RELEASE and after.phase is not Phase.RELEASED:
-        return traffic.converge(after, turn.spec.serving.keep_warm, turn.seen, claimed=claimed, why=after.reason)
+        warm, retreats = turn.spec.serving.keep_warm, signal.kind in RETREATS
+        return traffic.converge(after, warm, turn.seen, claimed=claimed, why=after.reason, retreats=retreats)
     return _release(turn, after, claimed=claimed)
 
 

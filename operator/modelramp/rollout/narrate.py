@@ -12,7 +12,6 @@ from dataclasses import replace
 from modelramp.rollout import conditions, progress, traffic
 from modelramp.rollout.actions import Event
 from modelramp.rollout.observation import Observation
-from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import GuardrailState, Phase, Record, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, Signal, SignalKind, Turn
 
@@ -136,8 +135,3 @@ def _repairs(turn: Turn, signal: Signal) -> Iterator[Event]:
         yield Event(
             "RouteRepaired", "the stored split was changed towards the candidate and is written again", normal=False
         )
-
-
-def waits(spec: Spec, status: Status) -> bool:
-    """Tell whether the object waits for nothing but the user."""
-    return status.reason in ("AwaitingApproval", "Paused") or (spec.paused and status.phase in ATTEMPTING)

@@ -25,10 +25,10 @@ _TOKEN = re.compile(
     | (?P<matcher>=~|!~)(?=\s*\{\{)
     | \{\{\s*(?P<placeholder>[^{}]*?)\s*\}\}
     | (?P<brace>\{\{|\}\})
-    | (?P<surrogate>[\ud800-\udfff])
     """,
     re.VERBOSE,
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ def problems(query: str) -> Iterator[str]:
                 yield f"{text} at character {column}: the string does not end on its line"
             case "brace":
                 yield f"{text} at character {column}: a placeholder is written such as {{{{candidate}}}}"
-            case "surrogate":
-                yield f"U+{ord(text):04X} at character {column}: half of a surrogate pair is no text"
+    for half in _SURROGATE.finditer(query):
+        yield f"U+{ord(half[0]):04X} at character {half.start() + 1}: half of a surrogate pair is no text"
 
 
 def render(query: str, values: Mapping[str, str | timedelta]) -> str:

@@ -124,6 +124,13 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigMapTraffic:
+    """The split is written to a ConfigMap that a router of our own follows; `router_replicas` are its pods."""
+
+    router_replicas: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """One ModelDeployment as its user wrote it, with the schema's defaults filled in."""
 
@@ -131,6 +138,7 @@ class Spec:
     version: str
     serving: Serving = Serving()
     plan: Plan = Plan()
+    traffic: ConfigMapTraffic = ConfigMapTraffic()
     paused: bool = False
     abort: str | None = None
     approve: str | None = None

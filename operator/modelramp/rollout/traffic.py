@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from modelramp.rollout.actions import Action, Claim, RunVersion, SetTraffic, StopVersion
-from modelramp.rollout.observation import Effect, NoData, Observation, Reading, Route, Split, Value, Workload
+from modelramp.rollout.observation import Effect, Failed, NoData, Observation, Reading, Route, Split, Value, Workload
 from modelramp.rollout.status import Phase, Pin, Status
 
 EVERYTHING = 100
@@ -114,33 +114,47 @@ def _runs(effect: Effect, wanted: Split) -> bool:
     return effect.in_effect is not None and effect.in_effect.same(wanted)
 
 
-def converge(status: Status, keep_warm: int, seen: Observation, *, claimed: bool, why: str) -> tuple[Action, ...]:
-    """Return what is missing between the status and the world, in the order in which it is safe to do."""
-    wanted = desired(status)
+def converge(
+    status: Status, keep_warm: int, seen: Observation, *, claimed: bool, why: str, retreats: bool = False
+) -> tuple[Action, ...]:
+    """Return what is missing between the status and the world, in the order in which it is safe to do.
+
+    With `retreats` traffic is being taken away this very turn: it is written even where the route cannot be read.
+    """
     pins = running(status, keep_warm)
     claim = () if claimed or not pins else (Claim(),)
-    return (*claim, *_retreat_first(_actions(status, wanted, pins, seen, why)))
+    blind = retreats and isinstance(seen.route, Failed)
+    moves = _blind_retreat(status, pins, why) if blind else _route(status, pins, seen, why)
+    return _retreat_first((*claim, *_runs_missing(pins, seen), *moves, *_stops(pins, seen)))
 
 
 def _retreat_first(actions: Iterable[Action]) -> tuple[Action, ...]:
     return tuple(sorted(actions, key=lambda action: not (isinstance(action, SetTraffic) and action.retreat)))
 
 
-def _actions(
-    status: Status, wanted: Split | None, pins: tuple[Pin, ...], seen: Observation, why: str
-) -> Iterator[Action]:
-    workloads = seen.workloads.value if isinstance(seen.workloads, Value) else None
-    if workloads is not None:
-        yield from (RunVersion(pin) for pin in pins if _stale(workloads, pin.version))
-    backends = _backends(pins, seen)
+def _runs_missing(pins: tuple[Pin, ...], seen: Observation) -> Iterator[Action]:
+    if isinstance(seen.workloads, Value):
+        yield from (RunVersion(pin) for pin in pins if _stale(seen.workloads.value, pin.version))
+
+
+def _route(status: Status, pins: tuple[Pin, ...], seen: Observation, why: str) -> Iterator[Action]:
+    wanted, backends = desired(status), _backends(pins, seen)
     if wanted is not None and status.stable is not None and _misrouted(wanted, backends, seen.route):
         retreat = _takes_away(wanted, status.stable.version, seen.route)
         yield SetTraffic(wanted, status.stable.version, backends, retreat, _signed(status, retreat, why))
-    if workloads is not None:
-        kept = {pin.version for pin in pins} | set(backends)
-        yield from (
-            StopVersion(version) for version in sorted(workloads) if version not in kept and _unrouted(version, seen)
-        )
+
+
+def _blind_retreat(status: Status, pins: tuple[Pin, ...], why: str) -> Iterator[Action]:
+    if (wanted := desired(status)) is not None and status.stable is not None:
+        backends = tuple(sorted((pin.version for pin in pins), key=int))
+        yield SetTraffic(wanted, status.stable.version, backends, retreat=True, why=_signed(status, True, why))
+
+
+def _stops(pins: tuple[Pin, ...], seen: Observation) -> Iterator[Action]:
+    if isinstance(seen.workloads, Value):
+        kept = {pin.version for pin in pins} | set(_backends(pins, seen))
+        gone = (version for version in sorted(seen.workloads.value) if version not in kept)
+        yield from (StopVersion(version) for version in gone if _unrouted(version, seen))
 
 
 def _stale(workloads: Mapping[str, Workload], version: str) -> bool:

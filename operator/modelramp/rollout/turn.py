@@ -76,6 +76,21 @@ class Turn:
     evidence: Evidence
 
 
+RETREATS = frozenset(
+    {
+        SignalKind.ABORT,
+        SignalKind.BREACH,
+        SignalKind.LOST,
+        SignalKind.INEFFECTIVE,
+        SignalKind.BLIND,
+        SignalKind.RESTORE,
+        SignalKind.RETURN,
+        SignalKind.REVERT,
+        SignalKind.REPIN,
+    }
+)
+"""The signals after which the version that serves is one that has served before."""
+
 ATTEMPTING = (Phase.GATING, Phase.STARTING, Phase.SHADOWING, Phase.RAMPING)
 WITH_TRAFFIC = (Phase.SHADOWING, Phase.RAMPING)
 WATCHING_STABLE = (Phase.GATING, Phase.STARTING, Phase.PROMOTED, Phase.REJECTED)
