@@ -1,0 +1,243 @@
+"""The HTTP side: MLflow's scoring protocol, honest statuses, readiness, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from modelramp_runtime.admission import Admission
+from modelramp_runtime.logs import fields
+from modelramp_runtime.metrics import Arm, Metrics
+from modelramp_runtime.mlflow_api import VERSION as MLFLOW_VERSION
+from modelramp_runtime.payload import read_media_type
+from modelramp_runtime.readiness import NoTrialError, Phase, Readiness, read_trial
+from modelramp_runtime.refusal import Kind, RequestError
+from modelramp_runtime.scoring import Scorer
+from modelramp_runtime.settings import LogRequests, Settings
+
+LOG = logging.getLogger("modelramp.server")
+JSON = "application/json"
+_REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.{0,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a request's headers say about where it comes from."""
+
+    request_id: str
+    traceparent: str | None
+    arm: Arm
+
+    @classmethod
+    def read(cls, headers: Headers) -> Caller:
+        """Return the caller; an absent or unusable request id is replaced by a new one."""
+        request_id = headers.get("x-request-id", "")
+        traceparent = headers.get("traceparent", "")
+        return cls(
+            request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+            traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+            Arm.SHADOW if headers.get("x-modelramp-arm") == Arm.SHADOW else Arm.LIVE,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to one request, before it is HTTP."""
+
+    status: int
+    body: bytes
+    kind: Kind | None = None
+
+
+class ModelServer:
+    """One model version behind HTTP. `app` is the ASGI application."""
+
+    def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics) -> None:
+        self._settings, self._scorer, self._metrics = settings, scorer, metrics
+        self._admission = Admission(settings.threads, settings.queue)
+        self._readiness = Readiness()
+        self._headers = {
+            "X-Model-Name": quote(settings.model_name, safe=" ~!*'()"),
+            "X-Model-Version": settings.model_version,
+        }
+        self.app = FastAPI(lifespan=self._live, openapi_url=None, docs_url=None, redoc_url=None)
+        self.app.add_route("/invocations", self._invoke, methods=["POST"])
+        for path, answer in (
+            ("/ping", self._health),
+            ("/health", self._health),
+            ("/version", self._version),
+            ("/ready", self._ready),
+            ("/metrics", self._expose),
+        ):
+            self.app.add_route(path, answer, methods=["GET"])
+        self.app.add_exception_handler(HTTPException, _not_served)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is going away."""
+        return self._readiness.phase is Phase.DRAINING
+
+    def drain(self) -> None:
+        """Turn unready for good and ask callers to come back on another connection."""
+        self._readiness.draining()
+
+    @contextlib.asynccontextmanager
+    async def _live(self, _: FastAPI) -> AsyncIterator[None]:
+        trial = asyncio.create_task(self._try_once())
+        try:
+            yield
+        finally:
+            trial.cancel()
+            self._admission.close()
+
+    async def _try_once(self) -> None:
+        """Make the first prediction; readiness hangs on it."""
+        try:
+            trial = read_trial(self._settings.model_dir, list(self._scorer.model.inputs))
+            LOG.info("trying the first prediction", extra=fields(source=trial.source))
+            await asyncio.to_thread(self._scorer.rehearse, trial.media_type, trial.body)
+        except NoTrialError as error:
+            self._give_up(str(error))
+        except RequestError as refused:
+            cause = refused.__cause__
+            because = f" ({type(cause).__name__}; the log has the trace)" if cause else ""
+            self._give_up(f"the first prediction, from the {trial.source}, failed: {refused.message}{because}", cause)
+        except Exception as error:  # noqa: BLE001 whatever it is, the server is not ready and says why
+            self._give_up(f"the first prediction failed: {type(error).__name__}", error)
+        else:
+            self._readiness.passed(trial.source)
+            LOG.info("ready", extra=fields(reason=self._readiness.reason))
+
+    def _give_up(self, reason: str, error: BaseException | None = None) -> None:
+        self._readiness.failed(reason)
+        LOG.error("not ready: %s", reason, exc_info=error)
+
+    async def _health(self, _: Request) -> Response:
+        return Response("\n", media_type=JSON, headers=self._headers)
+
+    async def _version(self, _: Request) -> Response:
+        return Response(MLFLOW_VERSION, media_type=JSON)
+
+    async def _ready(self, _: Request) -> Response:
+        phase, reason = self._readiness.phase, self._readiness.reason
+        is_ready = phase is Phase.READY
+        if is_ready and self._admission.is_stuck:
+            is_ready, reason = False, "every prediction thread is held by a request past its deadline"
+        body = json.dumps({"ready": is_ready, "phase": phase, "reason": reason})
+        return Response(body, 200 if is_ready else 503, self._headers, JSON)
+
+    async def _expose(self, request: Request) -> Response:
+        body, content_type = self._metrics.expose(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    async def _invoke(self, request: Request) -> Response:
+        started = time.perf_counter()
+        caller = Caller.read(request.headers)
+        self._metrics.arrived(caller.arm)
+        outcome = await self._outcome(request, caller, started)
+        seconds = time.perf_counter() - started
+        self._metrics.answered(caller.arm, outcome.status, seconds)
+        self._log_answer(caller, outcome, seconds)
+        headers = {**self._headers, "X-Request-Id": caller.request_id}
+        if outcome.kind is Kind.OVERLOADED:
+            headers["Retry-After"] = "1"
+        if self.is_draining or outcome.kind in (Kind.TOO_LARGE, Kind.SLOW_BODY):
+            headers["Connection"] = "close"
+        return Response(outcome.body, outcome.status, headers, JSON)
+
+    async def _outcome(self, request: Request, caller: Caller, started: float) -> Outcome:
+        try:
+            return Outcome(200, await self._predict(request, caller, started))
+        except RequestError as refused:
+            return self._refusal(refused, caller)
+        except Exception as error:  # noqa: BLE001 a fault of the server itself is an answer too
+            fault = RequestError(Kind.INTERNAL, "The server failed on this request.")
+            fault.__cause__ = error
+            return self._refusal(fault, caller)
+
+    async def _predict(self, request: Request, caller: Caller, started: float) -> bytes:
+        media_type = read_media_type(request.headers.get("content-type"))
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise RequestError(Kind.MEDIA_TYPE, "A Content-Encoding is not supported; send the body as it is.")
+        body = await self._read_body(request)
+        left = self._settings.timeout_seconds - (time.perf_counter() - started)
+        return await self._admission.run(lambda: self._scorer.score(media_type, body, caller.arm), left)
+
+    async def _read_body(self, request: Request) -> bytes:
+        limit = self._settings.max_body_bytes
+        too_large = RequestError(Kind.TOO_LARGE, f"The body is larger than {limit} bytes.")
+        if int(request.headers.get("content-length", 0)) > limit:
+            raise too_large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        raise too_large
+        except TimeoutError:
+            raise RequestError(Kind.SLOW_BODY, "The body did not arrive in time.") from None
+        except ClientDisconnect:
+            raise RequestError(Kind.DISCONNECTED, "The caller went away.") from None
+        return bytes(body)
+
+    def _refusal(self, refused: RequestError, caller: Caller) -> Outcome:
+        self._metrics.refused(caller.arm, refused.kind)
+        answer: dict[str, object] = {
+            "error_code": refused.error_code,
+            "message": refused.message,
+            "kind": refused.kind,
+            "request_id": caller.request_id,
+        }
+        if refused.violations:
+            answer["violations"] = [
+                {"column": v.column, "row": v.row, "problem": v.problem} for v in refused.violations
+            ]
+        if refused.status >= 500:
+            answer["error_id"] = uuid.uuid4().hex[:12]
+        about = fields(
+            request_id=caller.request_id,
+            traceparent=caller.traceparent,
+            arm=caller.arm,
+            kind=refused.kind,
+            error_id=answer.get("error_id"),
+        )
+        if refused.status >= 500:
+            LOG.error(refused.message, extra=about, exc_info=refused.__cause__)
+        else:
+            # Without the cause: where MLflow or pandas raised it, it quotes the row.
+            LOG.info(refused.message, extra=about)
+        return Outcome(refused.status, json.dumps(answer).encode(), refused.kind)
+
+    def _log_answer(self, caller: Caller, outcome: Outcome, seconds: float) -> None:
+        if self._settings.log_requests is LogRequests.ALL:
+            about = fields(
+                request_id=caller.request_id,
+                traceparent=caller.traceparent,
+                arm=caller.arm,
+                code=outcome.status,
+                seconds=round(seconds, 6),
+            )
+            LOG.info("answered", extra=about)
+
+
+async def _not_served(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    message = {404: "There is nothing at this path.", 405: "This path does not take this method."}
+    codes = {404: "ENDPOINT_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+    body = {"error_code": codes.get(status, "BAD_REQUEST"), "message": message.get(status, "Bad request.")}
+    return Response(json.dumps(body), status, getattr(error, "headers", None), JSON)

@@ -1,0 +1,83 @@
+"""The server's life: load, listen, try once, serve, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from types import FrameType
+
+import uvicorn
+
+from modelramp_runtime.app import ModelServer
+from modelramp_runtime.farewell import say_last
+from modelramp_runtime.logs import fields
+from modelramp_runtime.metrics import Metrics
+from modelramp_runtime.model import Model, load_model
+from modelramp_runtime.scoring import Scorer
+from modelramp_runtime.settings import Settings
+
+LOG = logging.getLogger("modelramp.lifecycle")
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that on SIGTERM first turns unready, answers on while traffic moves away, and only then closes."""
+
+    def __init__(self, config: uvicorn.Config, server: ModelServer, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._server, self._drain_seconds = server, drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 a signal handler's signature
+        """Begin to drain; on a second signal or SIGINT close at once."""
+        is_first = not self._server.is_draining
+        self._server.drain()
+        LOG.info("draining", extra=fields(signal=signal.Signals(sig).name, seconds=self._drain_seconds))
+        if sig == signal.SIGTERM and is_first and self._drain_seconds:
+            loop = asyncio.get_running_loop()
+            loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        self.should_exit = True
+
+
+def read_model(settings: Settings, metrics: Metrics) -> Model:
+    """Load the model, and note how long that took."""
+    started = time.perf_counter()
+    model = load_model(settings.model_dir, settings.extra_columns, settings.text_numbers)
+    seconds = time.perf_counter() - started
+    metrics.loaded(seconds)
+    about = {"model": settings.model_name, "version": settings.model_version, "run_id": settings.model_run_id}
+    LOG.info("model loaded", extra=fields(**about, flavor=model.flavor, seconds=round(seconds, 3)))
+    return model
+
+
+def serve(settings: Settings) -> int:
+    """Serve the model until the process is told to stop; return the exit status."""
+    metrics = Metrics(settings)
+    try:
+        model = read_model(settings, metrics)
+    except Exception as error:
+        LOG.exception("the model cannot be loaded", extra=fields(directory=str(settings.model_dir)))
+        return say_last(f"the model in {settings.model_dir} cannot be loaded: {type(error).__name__}: {error}")
+    if settings.policy_dir is not None:
+        LOG.warning("POLICY_DIR is set, but this server applies no policy")
+    server = ModelServer(settings, Scorer(model, metrics, settings.non_finite), metrics)
+    config = uvicorn.Config(
+        server.app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        backlog=2048,
+        timeout_keep_alive=settings.keepalive_seconds,
+        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+    )
+    DrainingServer(config, server, settings.drain_seconds).run()
+    LOG.info("stopped", extra=fields())
+    return 0
