@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from modelramp.adapters.kinds import TEMPLATE, Object
+
+REMEMBERED = 8192
 _SUFFIXES = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
     "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15),
     "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50),
 }  # fmt: skip
+
+
+class Conformity:
+    """Judges live objects against what is rendered for them, each once until either side changes."""
+
+    def __init__(self) -> None:
+        self._judged: OrderedDict[str, tuple[str, Hashable, bool]] = OrderedDict()
+
+    def holds(self, live: Object, asked: Hashable, render: Callable[[], Object]) -> bool:
+        """Tell whether `live` is what `render` returns; `asked` is all that `render` depends on."""
+        uid, version = live["metadata"]["uid"], live["metadata"]["resourceVersion"]
+        known = self._judged.get(uid)
+        if known is None or (known[0], known[1]) != (version, asked):
+            wanted = render()
+            same = _stamp(live) == _stamp(wanted) and carries(live["spec"], wanted["spec"])
+            known = self._judged[uid] = (version, asked, same)
+            if len(self._judged) > REMEMBERED:
+                self._judged.popitem(last=False)
+        return known[2]
+
+
+def _stamp(obj: Object) -> Any:
+    return (obj["metadata"].get("annotations") or {}).get(TEMPLATE)
 
 
 def carries(live: Any, wanted: Any) -> bool:

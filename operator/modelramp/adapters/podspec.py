@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from modelramp.adapters.kinds import MODEL, NAME, TEMPLATE, VERSION, Object, labels, owner_reference
@@ -69,7 +68,6 @@ def workload_name(name: str, version: str) -> str:
     return f"{name}-v{version}"
 
 
-@lru_cache(maxsize=4096)
 def render_workload(version: Served, settings: PodSettings) -> tuple[Object, Object]:
     """Return the Deployment, stamped with a hash of both, and the Service of one version."""
     deployment, service = _deployment(version, settings), _service(version)

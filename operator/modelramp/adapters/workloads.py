@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from modelramp.adapters.kinds import DEPLOYMENT, NAME, POD, SERVICE, TEMPLATE, VERSION, Kind, Object
+from modelramp.adapters.kinds import DEPLOYMENT, NAME, POD, SERVICE, VERSION, Kind, Object
 from modelramp.adapters.kubernetes import Cluster, Listing, Missing
-from modelramp.adapters.live import carries
+from modelramp.adapters.live import Conformity
 from modelramp.adapters.podspec import PodSettings, render_workload, served, workload_name
 from modelramp.adapters.store import Store
 from modelramp.adapters.trouble import find_trouble
@@ -14,8 +14,6 @@ from modelramp.adapters.writer import Outcome, Writer, written
 from modelramp.ports import Done, Ref, Rollout, Written
 from modelramp.rollout.observation import Failed, Reading, Value, Workload
 from modelramp.rollout.status import Pin, Status
-
-CACHED = 8192
 
 
 class ClusterWorkloads:
@@ -26,7 +24,7 @@ class ClusterWorkloads:
         self._store = store
         self._writer = writer
         self._settings = settings
-        self._judged: dict[str, tuple[str, Object, bool]] = {}
+        self._conformity = Conformity()
 
     async def read(self, rollout: Rollout) -> Reading[Mapping[str, Workload]]:
         """Read every version's workload that this object owns; asks the API server only before the first LIST."""
@@ -39,10 +37,10 @@ class ClusterWorkloads:
 
     async def run(self, rollout: Rollout, pin: Pin) -> Written:
         """Apply the version's Deployment and Service, where they are not already as the spec asks."""
-        deployment, service = self._render(rollout, pin)
         live = self._find(rollout, DEPLOYMENT, pin.version)
         if live is not None and self._is_as_rendered(rollout, live, pin):
             return Done()
+        deployment, service = render_workload(served(rollout, pin), self._settings)
         # The Service first: the router must find its name before it is told of the version.
         for obj in (service, deployment):
             outcome = written(await self._writer.apply(obj))
@@ -80,21 +78,10 @@ class ClusterWorkloads:
         return Workload(version, desired, ready, current, "" if ready >= desired else find_trouble(deployment, own))
 
     def _is_as_rendered(self, rollout: Rollout, live: Object, pin: Pin) -> bool:
-        """Tell whether both objects are what the spec asks for; worked out once for each version of the object."""
-        wanted, _ = self._render(rollout, pin)
         if self._store.is_complete(SERVICE) and self._find(rollout, SERVICE, pin.version) is None:
             return False
-        uid, seen = live["metadata"]["uid"], live["metadata"]["resourceVersion"]
-        judged = self._judged.get(uid)
-        if judged is None or judged[0] != seen or judged[1] is not wanted:
-            if len(self._judged) > CACHED:
-                self._judged.clear()
-            same = _is_stamped(live, wanted) and carries(live["spec"], wanted["spec"])
-            judged = self._judged[uid] = (seen, wanted, same)
-        return judged[2]
-
-    def _render(self, rollout: Rollout, pin: Pin) -> tuple[Object, Object]:
-        return render_workload(served(rollout, pin), self._settings)
+        asked = served(rollout, pin)
+        return self._conformity.holds(live, asked, lambda: render_workload(asked, self._settings)[0])
 
     def _find(self, rollout: Rollout, kind: Kind, version: str) -> Object | None:
         return self._store.get(kind, rollout.ref.namespace, workload_name(rollout.ref.name, version))
@@ -115,8 +102,3 @@ def is_rolled_out(deployment: Object) -> bool:
 
 def _version(deployment: Object) -> str:
     return str((deployment["metadata"].get("labels") or {}).get(VERSION, ""))
-
-
-def _is_stamped(live: Object, wanted: Object) -> bool:
-    stamps = live["metadata"].get("annotations") or {}
-    return bool(stamps.get(TEMPLATE) == wanted["metadata"]["annotations"][TEMPLATE])

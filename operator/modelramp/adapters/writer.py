@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from modelramp.adapters.kinds import Kind, Object, kind_of
+from modelramp.adapters.kinds import MANAGED_BY, NAME, Kind, Object, kind_of
 from modelramp.adapters.kubernetes import Answer, Cluster, Missing, Reply
 from modelramp.adapters.store import Store
 from modelramp.lease import Lease
@@ -36,8 +36,15 @@ class Writer:
         return await self._write(kind_of(obj), lambda: self._cluster.create(obj))
 
     async def apply(self, obj: Object) -> Outcome:
-        """Apply an object server-side."""
-        return await self._write(kind_of(obj), lambda: self._cluster.apply(obj))
+        """Apply an object of ours server-side; one of the same name that is somebody else's is left alone."""
+        kind, namespace, name = kind_of(obj), obj["metadata"]["namespace"], obj["metadata"]["name"]
+        if self._lease.held() and self._store.get(kind, namespace, name) is None:
+            match await self.refresh(kind, namespace, name):
+                case Reply(live) if not _is_ours(live, obj):
+                    return Failed("NameTaken", f"{kind.name} {namespace}/{name} exists and is not modelramp's")
+                case Failed() as failed:
+                    return failed
+        return await self._write(kind, lambda: self._cluster.apply(obj))
 
     async def patch(self, kind: Kind, namespace: str, name: str, body: Object | Sequence[Object]) -> Outcome:
         """Patch an object: a mapping is a merge patch, a list a JSON patch."""
@@ -51,7 +58,8 @@ class Writer:
         """Delete an object."""
         known = self._store.get(kind, namespace, name)
         outcome = await self._write(kind, lambda: self._cluster.delete(kind, namespace, name, uid=uid))
-        gone = isinstance(outcome, Missing) or (isinstance(outcome, Reply) and not _is_kept(kind, outcome.object))
+        # A delete is answered with a Status, unless a finalizer keeps the object.
+        gone = isinstance(outcome, Missing) or (isinstance(outcome, Reply) and outcome.object["kind"] == "Status")
         if known and gone:
             self._store.drop(kind, known)
         return outcome
@@ -69,14 +77,21 @@ class Writer:
         if not self._lease.held():
             return Deposed()
         answer = await call()
-        if isinstance(answer, Reply) and _is_kept(kind, answer.object):
-            self._store.put(kind, answer.object)
+        if isinstance(answer, Reply) and answer.object.get("kind") == kind.name:
+            (self._store.drop if _is_gone(answer.object) else self._store.put)(kind, answer.object)
         return answer
 
 
-def _is_kept(kind: Kind, answered: Object) -> bool:
-    """Tell an object from the Status that a delete is answered with."""
-    return answered.get("kind") == kind.name
+def _is_ours(live: Object, obj: Object) -> bool:
+    """Tell whether it belongs to the same ModelDeployment, or to one that had its name before."""
+    marks = live["metadata"].get("labels") or {}
+    return all(marks.get(key) == obj["metadata"]["labels"][key] for key in (MANAGED_BY, NAME))
+
+
+def _is_gone(answered: Object) -> bool:
+    """Tell whether this was the write that let a deleted object go."""
+    metadata = answered["metadata"]
+    return "deletionTimestamp" in metadata and not metadata.get("finalizers")
 
 
 def written(outcome: Outcome) -> Written:
