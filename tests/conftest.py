@@ -1,3 +1,3 @@
 """Fixtures of every suite."""
 
-pytest_plugins = ["tests.controlplane.plugin"]
+pytest_plugins = ["tests.mlflow_server", "tests.controlplane.plugin", "tests.prometheus_server"]

@@ -1,0 +1,205 @@
+"""The built-in queries and the quoting, judged by a real Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+
+from modelramp.adapters.clock import SystemClock
+from modelramp.adapters.prometheus import PrometheusMetrics
+from modelramp.rollout.observation import NoData, Reading, Value
+from modelramp.rollout.queries import TEMPLATES, problems, render
+from tests.prometheus_server import Exporter, PrometheusServer
+from tests.promql import hostile_text, query_text
+
+WINDOW = 4.0  # seconds
+fuzzed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def matcher(name: str, value: str) -> dict[str, str]:
+    return {"name": name, "type": "=", "value": value}
+
+
+@fuzzed
+@given(namespace=hostile_text, version=hostile_text)
+@example(namespace='"} or vector(1) #', version="\\")
+@example(namespace="\ufffd", version="\ufeff\u2028\x00")
+def test_a_hostile_value_is_one_matcher_of_the_parsed_selector(
+    prometheus: PrometheusServer, namespace: str, version: str
+) -> None:
+    query = render("up{namespace={{namespace}}, version={{version}}}", {"namespace": namespace, "version": version})
+    tree = prometheus.parse(query)
+    assert tree["type"] == "vectorSelector"
+    assert tree["matchers"] == [
+        matcher("namespace", namespace), matcher("version", version), matcher("__name__", "up")
+    ]  # fmt: skip
+
+
+@fuzzed
+@given(query=query_text, value=hostile_text)
+@example(query="up{a={{name}}} # it's {{name}}", value="'\nor vector(1) #")
+@example(query='{a="x{{name}} + b"}', value='"} or vector(1) #')
+def test_a_value_never_changes_the_tree_of_a_query_that_has_no_problems(
+    prometheus: PrometheusServer, query: str, value: str
+) -> None:
+    assume(not list(problems(query)))
+    assert parsed(prometheus, query, value) == swapped(parsed(prometheus, query, "SAFE"), "SAFE", value)
+
+
+def parsed(prometheus: PrometheusServer, query: str, value: str) -> object:
+    """Return the query's syntax tree, or the status that refuses it."""
+    names = ("namespace", "name", "model", "version", "candidate", "stable", "backend")
+    rendered = render(query, dict.fromkeys(names, value) | {"window": timedelta(minutes=1)})
+    try:
+        return prometheus.parse(rendered)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
+
+
+def swapped(tree: object, old: str, new: str) -> object:
+    match tree:
+        case dict():
+            return {key: swapped(branch, old, new) for key, branch in tree.items()}
+        case list():
+            return [swapped(branch, old, new) for branch in tree]
+        case _:
+            return new if tree == old else tree
+
+
+@pytest.fixture
+async def metrics(prometheus: PrometheusServer) -> AsyncIterator[PrometheusMetrics]:
+    port = PrometheusMetrics(prometheus.url, SystemClock())
+    yield port
+    await port.close()
+
+
+@pytest.fixture
+def exporter(prometheus: PrometheusServer) -> Exporter:
+    return prometheus.exporter
+
+
+def answers(backend: str, code_class: int) -> str:
+    return f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="{code_class}",envoy_cluster_name="{backend}"}}'
+
+
+def requests_begun(backend: str) -> str:
+    return f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{backend}"}}'
+
+
+def latency_buckets(backend: str, counts: dict[str, float]) -> dict[str, float]:
+    series = "envoy_cluster_upstream_rq_time_bucket"
+    return {f'{series}{{envoy_cluster_name="{backend}",le="{le}"}}': count for le, count in counts.items()}
+
+
+async def share(metrics: PrometheusMetrics, backend: str, template: str = "error-rate") -> float | str:
+    """Return the number that a built-in query gives, or the reason why there is no data."""
+    query = render(TEMPLATES[template].query, {"backend": backend, "window": timedelta(seconds=WINDOW)})
+    reading: Reading[float] = await metrics.query(query)
+    match reading:
+        case Value(value=value):
+            return value
+        case NoData(reason=reason):
+            return reason
+        case _:
+            pytest.fail(f"{reading}")
+
+
+@pytest.fixture(scope="module")
+def traffic(prometheus: PrometheusServer) -> Exporter:
+    """Have traffic of several kinds for longer than the window, each to a version of its own."""
+    exporter = prometheus.exporter
+    exporter.grow({answers("faultless-v8", 2): 10})
+    exporter.grow({answers("quarter-v8", 2): 6, answers("quarter-v8", 4): 1, answers("quarter-v8", 5): 1})
+    exporter.grow({answers("quarter-v7", 2): 6, answers("quarter-v7", 5): 600})
+    exporter.grow({answers("dead-v8", 5): 5, requests_begun("dead-v8"): 0})
+    exporter.expose({answers("silent-v8", 2): 100, answers("silent-v8", 5): 7})
+    exporter.grow(latency_buckets("slow-v8", {"5": 0, "10": 50, "25": 98, "50": 100, "100": 100, "+Inf": 100}))
+    exporter.expose(latency_buckets("silent-v8", {"5": 0, "10": 50, "+Inf": 100}))
+    exporter.await_seconds_of_scrapes(WINDOW + 1)
+    return exporter
+
+
+async def test_no_errors_yet_is_an_error_rate_of_zero(traffic: Exporter, metrics: PrometheusMetrics) -> None:
+    assert await share(metrics, "faultless-v8") == 0
+
+
+async def test_an_error_rate_is_the_share_of_all_answers(traffic: Exporter, metrics: PrometheusMetrics) -> None:
+    assert await share(metrics, "quarter-v8") == pytest.approx(2 / 8)
+
+
+async def test_client_errors_are_left_out_of_the_server_error_rate(
+    traffic: Exporter, metrics: PrometheusMetrics
+) -> None:
+    assert await share(metrics, "quarter-v8", "server-error-rate") == pytest.approx(1 / 8)
+
+
+async def test_a_version_that_takes_no_connection_fails_all_its_requests(
+    traffic: Exporter, metrics: PrometheusMetrics
+) -> None:
+    assert await share(metrics, "dead-v8") == pytest.approx(1)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+async def test_no_traffic_is_no_data_and_not_zero(traffic: Exporter, metrics: PrometheusMetrics, template: str) -> None:
+    assert await share(metrics, "silent-v8", template) == "NotANumber"
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+async def test_a_version_that_prometheus_does_not_know_is_no_data(
+    traffic: Exporter, metrics: PrometheusMetrics, template: str
+) -> None:
+    assert await share(metrics, "quarter-v80", template) == "EmptyResult"
+
+
+async def test_latencies_are_seconds_at_their_quantile(traffic: Exporter, metrics: PrometheusMetrics) -> None:
+    measured = [await share(metrics, "slow-v8", f"latency-{quantile}") for quantile in ("p50", "p95", "p99")]
+    assert measured == pytest.approx([0.010, 0.010 + 0.015 * 45 / 48, 0.0375])
+
+
+async def test_a_restarted_router_does_not_bend_the_error_rate(traffic: Exporter, metrics: PrometheusMetrics) -> None:
+    series = {answers("restarted-v8", 2): 3.0, answers("restarted-v8", 5): 1.0}
+    traffic.grow(series)
+    traffic.await_seconds_of_scrapes(2)
+    traffic.expose(dict.fromkeys(series, 0.0))
+    traffic.grow(series)
+    traffic.await_scrapes(2)
+    assert await share(metrics, "restarted-v8") == pytest.approx(1 / 4)
+
+
+async def test_the_first_errors_of_all_are_counted_at_their_first_scrape(
+    traffic: Exporter, metrics: PrometheusMetrics
+) -> None:
+    traffic.expose({answers("faultless-v8", 5): 40})
+    traffic.await_scrapes(1)
+    assert await share(metrics, "faultless-v8") == pytest.approx(40 / (40 + 10 * 8), rel=0.2)
+    traffic.await_seconds_of_scrapes(WINDOW + 1)
+    assert await share(metrics, "faultless-v8") == 0
+
+
+async def test_a_version_whose_first_answers_are_good_is_not_blamed(
+    traffic: Exporter, metrics: PrometheusMetrics
+) -> None:
+    traffic.expose({answers("young-v8", 2): 50})
+    traffic.await_scrapes(1)
+    assert await share(metrics, "young-v8") == 0
+
+
+async def test_when_the_target_is_gone_the_last_value_is_not_taken_for_news(
+    exporter: Exporter, metrics: PrometheusMetrics
+) -> None:
+    exporter.expose({'psi{version="8"}': 0.1})
+    exporter.await_scrapes(1)
+    assert await metrics.query('psi{version="8"}') == Value(0.1)
+    with exporter.down():
+        exporter.await_scrapes(1)
+        assert isinstance(await metrics.query('psi{version="8"}'), NoData)
+
+
+async def test_all_of_this_can_be_asked_at_once(traffic: Exporter, metrics: PrometheusMetrics) -> None:
+    asked = [share(metrics, "quarter-v8", template) for template in ("error-rate", "server-error-rate") * 50]
+    assert await asyncio.gather(*asked) == pytest.approx([0.25, 0.125] * 50)
