@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from modelramp.adapters.leases import Claim, Held
-from modelramp.leader import Election, Terms
+from modelramp.leader import Election
 from modelramp.ports import Conflict
 from modelramp.rollout.observation import Failed, NoData
 from tests.loop.virtual_time import now
@@ -118,12 +118,11 @@ class Process:
     name: str
     connection: Connection
     clock: LoopClock = field(default_factory=LoopClock)
-    terms: Terms = Terms()
     resumed_at: list[float] = field(default_factory=list)
     lost_to: str = ""
 
     def __post_init__(self) -> None:
-        self.election = Election(self.connection, self.name, self.clock, self.terms, ticks=now)
+        self.election = Election(self.connection, self.name, self.clock, ticks=now)
 
     def run(self) -> asyncio.Task[None]:
         return asyncio.create_task(self._run())
