@@ -60,11 +60,19 @@ def _ignore(_seconds: float, _outcome: Outcome) -> None:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    task: asyncio.Task[None]
+    asked: float
+    began: float
+
+
 class Queue(Generic[K]):
     """Runs `turn(key)` for every key that was woken; `turn` says when to look again, None only on a wake.
 
     `gone` tells that a key is no more: then its timers and its backoff end, a wake still gets its turn.
-    `turned` is told every turn's seconds and outcome.
+    `expected` are the faults of the outside: they are logged without a trace. `turned` is told every turn's seconds
+    and outcome.
     """
 
     def __init__(
@@ -73,14 +81,16 @@ class Queue(Generic[K]):
         pace: Pace = Pace(),
         *,
         gone: Callable[[K], bool] = _never,
+        expected: tuple[type[Exception], ...] = (),
         turned: Callable[[float, Outcome], None] = _ignore,
         jitter: Callable[[], float] = spread,
     ) -> None:
         """Build a stopped queue: it takes wakes and runs nothing until `start`."""
-        self._turn, self._pace, self._gone, self._turned, self._jitter = turn, pace, gone, turned, jitter
+        self._turn, self._pace, self._jitter = turn, pace, jitter
+        self._gone, self._expected, self._turned = gone, expected, turned
         self._urgent: OrderedDict[K, float] = OrderedDict()
         self._ready: OrderedDict[K, float] = OrderedDict()
-        self._running: dict[K, tuple[asyncio.Task[None], float]] = {}
+        self._running: dict[K, _Turn] = {}
         self._again: dict[K, bool] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
@@ -106,6 +116,11 @@ class Queue(Generic[K]):
         self._cancel_timer(key)
         self._timers[key] = loop.call_at(due, self._ring, key)
 
+    def retry_failing(self) -> None:
+        """Give every key whose last turn failed another now: what was away is back."""
+        for key in tuple(self._failures):
+            self.wake(key)
+
     def forget(self, key: K) -> None:
         """Drop all that is planned for a key; a turn that runs now ends in peace."""
         self._cancel_timer(key)
@@ -123,7 +138,7 @@ class Queue(Generic[K]):
         self._open = False
         for key in tuple(self._timers):
             self._cancel_timer(key)
-        running = [task for task, _ in self._running.values()]
+        running = [turn.task for turn in self._running.values()]
         if not running:
             return True
         _, late = await asyncio.wait(running, timeout=within.total_seconds())
@@ -155,8 +170,13 @@ class Queue(Generic[K]):
 
     def longest_turn(self) -> float:
         """Return the seconds that the longest running turn has taken so far, 0.0 where none runs."""
-        began = [since for _, since in self._running.values()]
+        began = [turn.began for turn in self._running.values()]
         return asyncio.get_running_loop().time() - min(began) if began else 0.0
+
+    def woken(self, key: K) -> timedelta | None:
+        """Return how long ago the turn that runs for a key was asked for, None where none runs."""
+        turn = self._running.get(key)
+        return timedelta(seconds=asyncio.get_running_loop().time() - turn.asked) if turn else None
 
     # ------------------------------------------------------------------ inside
     def _enqueue(self, key: K, *, urgent: bool) -> None:
@@ -175,17 +195,16 @@ class Queue(Generic[K]):
 
     def _dispatch(self) -> None:
         while self._open and self.depth and len(self._running) < self._pace.workers:
-            key = self._pick()
+            key, asked = self._pick()
             self._cancel_timer(key)
             task = asyncio.create_task(self._run(key), name=f"turn of {key}")
-            self._running[key] = (task, asyncio.get_running_loop().time())
+            self._running[key] = _Turn(task, asked, asyncio.get_running_loop().time())
 
-    def _pick(self) -> K:
+    def _pick(self) -> tuple[K, float]:
         fair = self._ready and self._urgent_streak >= self._pace.urgent_in_a_row
         urgent = bool(self._urgent) and not fair
         self._urgent_streak = self._urgent_streak + 1 if urgent else 0
-        key, _ = (self._urgent if urgent else self._ready).popitem(last=False)
-        return key
+        return (self._urgent if urgent else self._ready).popitem(last=False)
 
     async def _run(self, key: K) -> None:
         began = asyncio.get_running_loop().time()
@@ -202,17 +221,22 @@ class Queue(Generic[K]):
         try:
             async with asyncio.timeout(self._pace.deadline.total_seconds()) as deadline:
                 delay = await self._turn(key)
-        except TimeoutError:
-            return (Outcome.LATE if deadline.expired() else Outcome.FAILED), self._failed(key)
-        except Exception:  # noqa: BLE001
-            return Outcome.FAILED, self._failed(key)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the object gets another turn
+            outcome = Outcome.LATE if deadline.expired() else Outcome.FAILED
+            return outcome, self._failed(key, fault)
         self._failures.pop(key, None)
         return Outcome.DONE, delay
 
-    def _failed(self, key: K) -> timedelta:
+    def _failed(self, key: K, fault: Exception) -> timedelta:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = self._pace.backoff(failures) * self._jitter()
-        log.exception("turn failed, again in %.1f s", delay.total_seconds(), extra={"ref": key, "failures": failures})
+        log.warning(
+            "turn failed, again in %.1f s: %s",
+            delay.total_seconds(),
+            str(fault) or type(fault).__name__,
+            extra={"ref": key, "failures": failures},
+            exc_info=None if isinstance(fault, self._expected) else fault,
+        )
         return delay
 
     def _plan(self, key: K, delay: timedelta | None) -> None:

@@ -222,7 +222,7 @@ async def test_one_failing_key_holds_up_nobody_else(caplog: pytest.LogCaptureFix
     await asyncio.sleep(10.5)
     assert good == list(range(11))
     failures = [record for record in caplog.records if record.message.startswith("turn failed")]
-    assert all(record.ref == "bad" and record.exc_info for record in failures)
+    assert all(record.ref == "bad" and record.exc_info for record in failures)  # type: ignore[attr-defined]
     assert failures
 
 
@@ -379,3 +379,49 @@ async def test_ten_thousand_keys_each_get_one_turn() -> None:
     assert len(turns.began) == 10_000
     assert len(set(turns.order())) == 10_000
     assert queue.depth == 0
+
+
+@on_virtual_time
+async def test_when_the_outside_is_back_failing_keys_do_not_wait_for_their_pause() -> None:
+    queue = a_queue(turns := Turns(failing=3), pace=Pace(first_backoff=20 * SECOND))
+    queue.start()
+    queue.wake("a")
+    await asyncio.sleep(1)
+    queue.retry_failing()
+    queue.retry_failing()
+    await asyncio.sleep(1)
+    assert turns.times() == [0, 1]
+
+
+@on_virtual_time
+async def test_faults_of_the_outside_are_logged_in_a_line_and_others_with_their_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def turn(key: str) -> timedelta | None:
+        raise ConnectionError("away") if key == "outside" else KeyError("bug")
+
+    queue = a_queue(turn, expected=(ConnectionError,))
+    queue.start()
+    queue.wake("outside")
+    queue.wake("bug")
+    await asyncio.sleep(0.1)
+    traces = {record.ref: bool(record.exc_info) for record in caplog.records}  # type: ignore[attr-defined]
+    assert traces == {"outside": False, "bug": True}
+    assert "away" in caplog.text
+
+
+@on_virtual_time
+async def test_a_turn_knows_how_long_ago_it_was_asked_for() -> None:
+    async def turn(key: str) -> timedelta | None:
+        await asyncio.sleep(2)
+        known[key] = queue.woken(key)
+        return None
+
+    known: dict[str, timedelta | None] = {}
+    queue = a_queue(turn, pace=Pace(workers=1))
+    queue.start()
+    queue.wake("a")
+    queue.wake("b")
+    await asyncio.sleep(10)
+    assert known == {"a": 2 * SECOND, "b": 4 * SECOND}
+    assert queue.woken("a") is None
