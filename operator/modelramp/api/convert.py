@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from modelramp.api import guardrail, spec
 from modelramp.api.codec import UnreadableError, dump, reader
+from modelramp.api.traffic import Traffic
 from modelramp.rollout import spec as core
 from modelramp.rollout.queries import TEMPLATES, problems
 from modelramp.rollout.status import Phase, Status
@@ -34,7 +35,8 @@ class Problem:
 
     def __str__(self) -> str:
         """Return one line for a condition."""
-        return f"{self.field}: {f'{self.value}: ' if self.value else ''}{self.message}"
+        value = "" if not self.value or self.value in self.message else f"{self.value}: "
+        return f"{self.field}: {value}{self.message}"
 
 
 def read_spec(body: Mapping[str, Any]) -> core.Spec | Problem:
@@ -73,6 +75,7 @@ def _core_spec(read: spec.Spec) -> core.Spec:
         version=read.model.version,
         serving=_serving(read),
         plan=_plan(read),
+        traffic=_traffic(read.traffic),
         paused=read.paused,
         abort=read.abort,
         approve=read.approve,
@@ -93,6 +96,10 @@ def _serving(read: spec.Spec) -> core.Serving:
         service_account=serving.service_account_name,
         registry_secret=serving.registry_secret.name if serving.registry_secret else None,
     )
+
+
+def _traffic(traffic: Traffic) -> core.ConfigMapTraffic:
+    return core.ConfigMapTraffic(traffic.config_map.router_replicas if traffic.config_map else 2)
 
 
 def _plan(read: spec.Spec) -> core.Plan:

@@ -81,7 +81,8 @@ def _type(field: Schema) -> str:
         return f"list of {_type(field['items'])}{_range(field, 'Items')}"
     if "additionalProperties" in field:
         return f"map of text to {_type(field['additionalProperties'])}"
-    name = _NAMES.get(field.get("format", field["type"]), str(field["type"]))
+    kind = str(field["type"])
+    name = _NAMES.get(field.get("format", kind), kind)
     return name + (_range(field, "Length") if name == "text" else _range(field, "imum"))
 
 
@@ -89,8 +90,13 @@ def _range(field: Schema, of: str) -> str:
     least, most = field.get(f"min{of}"), field.get(f"max{of}")
     if of == "Length":
         return f", up to {most} characters" if most else ""
-    ends = {(True, True): f", {least} to {most}", (True, False): f", {least} or more"}
-    return ends.get((least is not None, most is not None), f", up to {most}" if most is not None else "")
+    match least is None, most is None:
+        case False, False:
+            return f", {least} to {most}"
+        case False, True:
+            return f", {least} or more"
+        case _:
+            return f", up to {most}" if most else ""
 
 
 def _default(name: str, field: Schema, owner: Mapping[str, Any]) -> str:

@@ -74,22 +74,28 @@ Image = Annotated[
     matches("^[^ \\t\\r\\n]+$", "is no image: write it without blanks, such as registry.example.com/scorer:1.4"),
 ]
 
-# Literals are whole, outside of them two braces are a placeholder: the same reading as in `queries.problems`.
-_IN_LITERAL = "([^{0}\\\\{{]|\\\\.|[{{]([^{0}\\\\{{]|\\\\.))*[{{]?"
-_LITERALS = "|".join(f"{quote}{_IN_LITERAL.format(quote)}{quote}" for quote in ("\\x22", "\\x27"))
-_RAW_LITERAL = "\\x60([^\\x60{]|[{][^\\x60{])*[{]?\\x60"
-_PLACEHOLDER = f"[{{]{{2}}[ \\t]*({'|'.join(PLACEHOLDERS)})[ \\t]*[}}]{{2}}"
-_QUERY = (
-    f"(?s)^({_PLACEHOLDER}|{_LITERALS}|{_RAW_LITERAL}|[^{{\\x22\\x27\\x60]|[{{]({_LITERALS}|{_RAW_LITERAL}"
-    f"|[^{{\\x22\\x27\\x60]|$))*$"
-)
+
+def _query() -> str:
+    """Return the expression of a query that `queries.problems` finds nothing wrong with.
+
+    RE2 cannot look ahead: two braces in a row are kept out by saying what may follow one.
+    """
+    escaped = "([^{0}\\\\\\n{{]|\\\\[^\\n]|[{{]([^{0}\\\\\\n{{]|\\\\[^\\n]))*[{{]?"
+    texts = [f"{quote}{escaped.format(quote)}{quote}" for quote in ("\\x22", "\\x27")]
+    text = "|".join([*texts, "\\x60([^\\x60{]|[{][^\\x60{])*[{]?\\x60"])
+    piece = f"{text}|[^{{}}#~\\x22\\x27\\x60]|~[ \\t\\r\\n]*({text})|#[^\\n]*"
+    placeholder = f"[{{]{{2}}[ \\t\\r\\n]*({'|'.join(PLACEHOLDERS)})[ \\t\\r\\n]*[}}]{{2}}"
+    return f"^({piece}|{placeholder}|([{{][}}]|[{{]|[}}])({piece}|$))*$"
+
+
+_QUERY = _query()
 Query = Annotated[
     str,
-    Field(min_length=1, max_length=4096),
+    Field(min_length=1, max_length=2048),
     Rule(
         f"self.matches(r'{_QUERY}')",
         f"the query cannot be filled in: the placeholders are {{{{{'}}, {{'.join(PLACEHOLDERS)}}}}}; write them bare, "
-        "such as version={{candidate}}, for they bring their own quotes; and close every quote",
+        "such as version={{candidate}}, for they bring their own quotes; after = or != only; and close every quote",
         lambda query: re.search(_QUERY, query) is not None,
     ),
 ]

@@ -10,10 +10,7 @@ from pydantic import Field
 from modelramp.api.rules import Block, Rule, matches
 from modelramp.api.scalars import Image, ObjectName, PositiveDuration, Quantity
 
-_OURS = (
-    "MLFLOW_TRACKING_URI", "MODEL_DIGEST", "MODEL_DIR", "MODEL_NAME", "MODEL_RUN_ID", "MODEL_SOURCE", "MODEL_VERSION",
-    "PORT",
-)  # fmt: skip
+_OURS = ("MODEL_DIGEST", "MODEL_DIR", "MODEL_NAME", "MODEL_RUN_ID", "MODEL_SOURCE", "MODEL_VERSION", "PORT")
 _Text = Annotated[str, Field(min_length=1, max_length=253)]
 _Amounts = Annotated[dict[str, Quantity], Field(max_length=16)]
 _MAP_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
