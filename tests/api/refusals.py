@@ -18,6 +18,8 @@ class Refusal:
     words: str
     spec_only: bool = True
     """The operator refuses it too when it reads the spec; else only the API server can."""
+    also: tuple[str, ...] = ()
+    """Other fields that the answer is about, for the same fault."""
 
 
 def _steps(*weights: int) -> dict[str, Any]:
@@ -147,7 +149,7 @@ PLAN = (
     Refusal("equal weights", _steps(10, 10, 100), "spec.ramp.steps", "weights must rise from step to step"),
     Refusal("a ramp to 50", _steps(10, 50), "spec.ramp.steps", "the last step's weight must be 100"),
     Refusal("weight 0", _steps(0, 100), "spec.ramp.steps[0].weight", "greater than or equal to 1"),
-    Refusal("weight 101", _steps(1, 101), "spec.ramp.steps[1].weight", "less than or equal to 100"),
+    Refusal("weight 101", _steps(1, 101), "spec.ramp.steps[1].weight", "equal to 100", also=("spec.ramp.steps",)),
     Refusal(
         "a duration in words",
         {"spec.ramp.steps[0].hold": "1 hour"},

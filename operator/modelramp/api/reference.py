@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,7 +19,6 @@ The same text is in `kubectl explain mdep.spec --recursive`. Fields that are not
 text with h, m, s and ms, such as 1h30m. What is under "Refused" is refused by the API server when it is written.
 """
 _NAMES = {"string": "text", "date-time": "timestamp"}
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def reference() -> str:
@@ -54,8 +52,8 @@ def _object(field: Schema) -> Schema | None:
 
 
 def _refusals(schema: Mapping[str, Any], fields: Mapping[str, Schema]) -> Iterator[str]:
-    lines = [f"- {_said(rule)}" for rule in schema.get(VALIDATIONS, ())]
-    lines += [f"- `{name}`: {_said(rule)}" for name, field in fields.items() for rule in _scalar_rules(field)]
+    lines = [f"- {rule['message']}" for rule in schema.get(VALIDATIONS, ())]
+    lines += [f"- `{name}`: {rule['message']}" for name, field in fields.items() for rule in _scalar_rules(field)]
     if lines:
         yield "\n".join(["Refused:", "", *lines, ""])
 
@@ -63,13 +61,6 @@ def _refusals(schema: Mapping[str, Any], fields: Mapping[str, Schema]) -> Iterat
 def _scalar_rules(field: Schema) -> list[dict[str, str]]:
     own = [] if "properties" in field else field.get(VALIDATIONS, [])
     return [*own, *field.get("additionalProperties", {}).get(VALIDATIONS, [])]
-
-
-def _said(rule: Mapping[str, str]) -> str:
-    if "message" in rule:
-        return rule["message"]
-    parts = (_STRING.fullmatch(part) for part in re.split(r" \+ (?=\"|self)|(?<=\") \+ ", rule["messageExpression"]))
-    return "".join(json.loads(part[0]) if part else "…" for part in parts)
 
 
 def _type(field: Schema) -> str:

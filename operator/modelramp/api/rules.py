@@ -44,8 +44,9 @@ class Rule:
 
     def validation(self) -> dict[str, str]:
         """Return the rule as an item of `x-kubernetes-validations`."""
-        has_slots = _SLOT.search(self.says) is not None
-        said = {"messageExpression": _concatenation(self.says)} if has_slots else {"message": self.says}
+        # Where a value has a line break, the API server says the plain message.
+        said = {"message": _SLOT.sub("…", self.says)}
+        said |= {"messageExpression": _concatenation(self.says)} if _SLOT.search(self.says) else {}
         return {"rule": self.cel} | said | ({"fieldPath": self.at} if self.at else {})
 
     def checked(self, value: T) -> T:

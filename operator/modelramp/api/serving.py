@@ -23,7 +23,7 @@ class Key(Block):
     """Name of the Secret or ConfigMap."""
     key: _Text
     """The key in it."""
-    optional: bool = False
+    optional: bool | None = None
     """Start without the variable where there is no such key."""
 
 
