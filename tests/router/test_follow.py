@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from modelramp.router.directory import read_folder, write_folder
-from modelramp.router.follow import Follower, read_state
+from modelramp.router.follow import read_state
 from modelramp.router.swap import next_step
 from modelramp.router.target import judge_config_map
-from tests.router.rig import Rig, eventually, follow_settings, following, load, rigged, running_envoy
+from tests.router.rig import Rig, eventually, following, load, rigged, running_envoy, write_first
 
 
 async def test_weights_reach_envoy_within_milliseconds(tmp_path: Path) -> None:
@@ -109,19 +109,22 @@ async def test_what_a_person_mistypes_changes_nothing(tmp_path: Path, typo: str)
     async with rigged(tmp_path, lambda rig: rig.data(good)) as rig:
         before = await rig.running()
         rig.put(rig.data(good) | TYPOS[typo])
-        rig.put(rig.data(good) | TYPOS[typo] | {"note": "again"})
-        await judged(rig)
+        await at_rest(rig)
         assert await rig.running() == before
         assert set(await rig.shares(400)) == {"7", "8"}
         rig.put(rig.data({"7": 100, "8": 0}))
         await rig.settled(rig.data({"7": 100, "8": 0}))
 
 
-async def judged(rig: Rig) -> None:
-    """Wait until the follower has taken everything from its mailbox and come to rest."""
-    for _ in range(20):
-        await asyncio.sleep(0.01)
-        assert not rig.mailbox.changed.is_set()
+async def at_rest(rig: Rig) -> None:
+    """Wait until the follower has nothing left to do."""
+
+    async def rests() -> bool:
+        follower = rig.follower
+        assert follower is not None
+        return follower.proven == follower.wanted == follower.current and not follower.changed.is_set()
+
+    await eventually(rests, "the follower is at rest")
 
 
 RETREATS = {
@@ -179,7 +182,7 @@ async def test_an_edited_structure_is_taken_though_its_version_was_not_changed(t
 async def test_when_the_config_map_is_deleted_the_last_split_stays(tmp_path: Path) -> None:
     async with rigged(tmp_path, lambda rig: rig.data({"7": 0, "8": 100}, stable="7")) as rig:
         rig.put(None)
-        await judged(rig)
+        await at_rest(rig)
         assert await rig.shares(80) == {"8": 80}
 
 
@@ -230,8 +233,7 @@ async def crash_points(rig: Rig, root: Path, begin: Mapping[str, str], end: Mapp
 
 async def write_some(rig: Rig, directory: Path, begin: Mapping[str, str], end: Mapping[str, str], count: int) -> bool:
     """Write the first so many steps; return False when there are not that many."""
-    follower = Follower(rig.session, follow_settings(directory, once=True))
-    await follower.bring_about(begin)
+    follower = await write_first(rig, directory, begin)
     target = judge_config_map(end, follower.current).target
     assert target is not None
     for _ in range(count):

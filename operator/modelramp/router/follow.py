@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +15,7 @@ from modelramp.router.render import CDS, RDS
 from modelramp.router.split import Malformed, read_split
 from modelramp.router.structure import read_structure
 from modelramp.router.swap import State, next_step, state_files
-from modelramp.router.target import judge_config_map
+from modelramp.router.target import judge_config_map, versions_of
 from modelramp.router.watch import Seen, WatchSettings, connect, watch_config_map
 
 LONGEST_PATIENCE = 60.0
@@ -38,45 +38,49 @@ class FollowSettings:
     patience: float = 2.0
 
 
-@dataclass
-class Mailbox:
-    """Hold the newest ConfigMap only: what came before it does not matter any more."""
-
-    newest: Seen | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def put(self, seen: Seen) -> None:
-        """Take the ConfigMap as it is now; an event that changes no data wakes nobody."""
-        if self.newest is None or self.newest.data != seen.data:
-            self.newest = seen
-            self.changed.set()
-
-
 class Follower:
-    """Bring the files, and Envoy with them, to what the newest ConfigMap asks for."""
+    """Bring the files, and Envoy with them, to the last valid of what the ConfigMap said."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: FollowSettings) -> None:
         """Begin at what the folders hold, whoever wrote it and however that ended."""
         self.settings = settings
         self.envoy = Confirmation(session, settings.admin, settings.answer_within)
         self.current = self.wanted = self.proven = read_state(settings.directory)
+        self.seen: Mapping[str, str] | None = None
         self.refused: set[tuple[str, str]] = set()
+        self.confirmed = False
+        self.changed = asyncio.Event()
 
-    async def bring_about(self, data: Mapping[str, str]) -> bool:
-        """Go to the state that the data asks for. Returns whether there is one; may be cancelled."""
-        judged = judge_config_map(data, self.wanted, self.refused)
+    def put(self, seen: Seen) -> None:
+        """Take the ConfigMap as it is now, and judge it at once: what is valid counts, however short it was."""
+        if seen.data is None:
+            note("no ConfigMap", {"kept": self.wanted is not None}, logging.WARNING)
+        elif seen.data != self.seen:
+            note("seen", {"resource_version": seen.resource_version})
+            self.seen = seen.data
+            self.judge(self.wanted)
+
+    def judge(self, last: State | None) -> None:
+        """Want what the ConfigMap asks for, as far as it is good."""
+        judged = judge_config_map(self.seen or {}, last, self.refused)
         for fault in judged.faults:
             note("not taken", {"reason": fault}, logging.WARNING)
-        if judged.target is None:
-            return False
-        self.wanted = judged.target
-        if await self.go(judged.target):
-            self.proven = judged.target
-            note("settled", described(judged.target))
-            return True
-        self.refused.add((judged.target.routes.version, judged.target.clusters.version))
-        self.wanted = replace(self.proven or judged.target, scalars=judged.target.scalars)
-        return await self.bring_about(data)
+        if judged.target is not None:
+            self.wanted = judged.target
+            self.changed.set()
+
+    async def bring_about(self) -> None:
+        """Go to the state that is wanted; may be cancelled between any two writes."""
+        target = self.wanted
+        if target is None:
+            return
+        if await self.go(target):
+            self.proven = target
+            note("settled", described(target))
+            return
+        self.refused.add(versions_of(target))
+        if self.proven is not None and versions_of(self.proven) not in self.refused:
+            self.judge(replace(self.proven, scalars=target.scalars))
 
     async def go(self, target: State) -> bool:
         """Take the steps to a target. Returns False when Envoy refuses one."""
@@ -85,7 +89,13 @@ class Follower:
         while (step := next_step(self.current or target, target)) is not None:
             if not await self.take(step):
                 return False
-        return True
+        return self.settings.once or self.confirmed or await self.confirm_all(target)
+
+    async def confirm_all(self, state: State) -> bool:
+        """Ask once after the start whether Envoy has what the folders hold: an earlier follower may have died."""
+        outcomes = [await self.wait(f, state, await self.envoy.count_refusals(f)) for f in state_files(state)]
+        self.confirmed = Outcome.REFUSED not in outcomes
+        return self.confirmed
 
     async def take(self, step: State) -> bool:
         """Write one step and wait until Envoy has it; take it back when Envoy refuses it."""
@@ -144,36 +154,32 @@ def read_state(directory: Path) -> State | None:
 
 async def follow(settings: FollowSettings) -> None:
     """Follow the ConfigMap for ever; with `once` until good files are there for Envoy to start with."""
-    mailbox = Mailbox()
     async with connect(settings.watch) as core, aiohttp.ClientSession() as session:
         follower = Follower(session, settings)
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(watch_config_map(core, settings.watch, mailbox.put))
-            await obey(follower, mailbox)
+            watching = tasks.create_task(watch_config_map(core, settings.watch, follower.put))
+            await obey(follower)
             watching.cancel()
 
 
-async def obey(follower: Follower, mailbox: Mailbox) -> None:
-    """Bring about what the mailbox holds; what is newer interrupts. Returns only in `once` mode."""
+async def obey(follower: Follower) -> None:
+    """Bring about what is wanted, again whenever that changes. Returns only in `once` mode, when done."""
     done = False
     while not (done and follower.settings.once):
-        await mailbox.changed.wait()
-        mailbox.changed.clear()
-        done = await obey_newest(follower, mailbox)
+        await follower.changed.wait()
+        follower.changed.clear()
+        done = await obey_until_changed(follower)
 
 
-async def obey_newest(follower: Follower, mailbox: Mailbox) -> bool:
-    """Bring about the newest ConfigMap until a newer one comes; return whether it was done."""
-    seen = mailbox.newest
-    if seen is None or seen.data is None:
-        note("no ConfigMap", {"kept": follower.current is not None}, logging.WARNING)
-        return False
-    note("seen", {"resource_version": seen.resource_version})
-    work = asyncio.create_task(follower.bring_about(seen.data))
-    newer = asyncio.create_task(mailbox.changed.wait())
+async def obey_until_changed(follower: Follower) -> bool:
+    """Bring about what is wanted; stop when that changes. Returns whether it was done."""
+    work = asyncio.create_task(follower.bring_about())
+    newer = asyncio.create_task(follower.changed.wait())
     try:
         await asyncio.wait({work, newer}, return_when=asyncio.FIRST_COMPLETED)
-        return work.done() and await work
+        if work.done():
+            await work
+        return work.done()
     finally:
         work.cancel()
         newer.cancel()

@@ -18,6 +18,7 @@ PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 Document = dict[str, Any]
+Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ def versioned(resources: Sequence[Document]) -> Document:
 
 def dump(document: Document) -> str:
     """Return the document as YAML that a person can read in `kubectl get configmap -o yaml`."""
-    text: str = yaml.safe_dump(document, sort_keys=False, default_flow_style=False, width=110)
+    text: str = yaml.dump(document, Dumper=Dumper, sort_keys=False, default_flow_style=False, width=110)
     return text
 
 

@@ -11,6 +11,7 @@ from modelramp.router.render import CDS, RDS, ROUTES, Document, dump, versioned
 from modelramp.router.split import Malformed
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DEEPEST = 64
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,8 @@ def parse_document(text: str, key: str) -> Document | Malformed:
     if not text.strip():
         return Malformed(f"{key} is missing or empty")
     try:
-        # An alias can make a small text huge, for this reader and for Envoy.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=Loader)):
-            return Malformed(f"{key}: aliases are not allowed")
+        if (danger := find_danger(text)) is not None:
+            return Malformed(f"{key}: {danger}")
         document = yaml.load(text, Loader=Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         return Malformed(f"{key} is not YAML: {first_line(error)}")
@@ -103,6 +103,18 @@ def parse_document(text: str, key: str) -> Document | Malformed:
     if not isinstance(resources, list) or not all(isinstance(r, dict) for r in resources):
         return Malformed(f"{key}: must be a mapping with a list `resources`")
     return {"version_info": document.get("version_info"), "resources": resources}
+
+
+def find_danger(text: str) -> str | None:
+    """Return why a small text would be a huge document, for this reader and for Envoy."""
+    depth = 0
+    for event in yaml.parse(text, Loader=Loader):
+        if isinstance(event, yaml.AliasEvent):
+            return "aliases are not allowed"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            return f"is nested deeper than {DEEPEST} levels"
+    return None
 
 
 def first_line(error: Exception) -> str:

@@ -43,7 +43,7 @@ def judge_structure(data: Mapping[str, str], refused: Set[tuple[str, str]]) -> S
     return structure
 
 
-def versions_of(structure: Structure) -> tuple[str, str]:
+def versions_of(structure: Structure | State) -> tuple[str, str]:
     """Return what names a structure: the versions of its routes and its clusters."""
     return structure.routes.version, structure.clusters.version
 
