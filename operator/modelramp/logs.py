@@ -24,7 +24,7 @@ _SECRETS = (
     ),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), "…"),
 )
-_QUIET = {"kopf.objects": logging.WARNING, "asyncio": logging.ERROR, "aiohttp.access": logging.WARNING}
+_QUIET = {"kopf": logging.WARNING, "asyncio": logging.ERROR, "aiohttp.access": logging.WARNING}
 
 
 def redact(text: str) -> str:

@@ -81,7 +81,6 @@ class Settings(BaseModel):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         "IfNotPresent", description="Always, IfNotPresent or Never"
     )
-    router_replicas: int = Field(2, ge=1, le=100, description="a number of pods, 1 to 100")
     router_cpu: Quantity = Field("100m", description="a CPU request such as 100m")
     router_memory: Quantity = Field("128Mi", description="a memory request such as 128Mi")
     router_memory_limit: Quantity = Field("512Mi", description="a memory limit such as 512Mi")
