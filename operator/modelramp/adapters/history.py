@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
 from modelramp.adapters.prometheus_access import Access
+from modelramp.adapters.prometheus_answer import JUDGED_BY_BODY, refusal
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
 
 _TIMEOUT = 10  # seconds, between two bytes
@@ -59,10 +61,19 @@ def _series(found: Mapping[str, Any]) -> Series:
     return Series(dict(found["metric"]), points)
 
 
+def _refused(message: str) -> Failed:
+    # The client's message is the only place of the status, and it holds the body too.
+    found = re.match(r"HTTP Status Code (\d+)", message)
+    status = int(found[1]) if found else 0
+    if status in JUDGED_BY_BODY:
+        return Failed("QueryRefused", "Prometheus refused the query or the range")
+    return refusal(status)
+
+
 def _explained(fault: Exception) -> Failed:
     match fault:
         case PrometheusApiClientException():
-            return Failed("QueryRefused", "Prometheus refused the query or the range")
+            return _refused(str(fault))
         case requests.TooManyRedirects():
             return Failed("Redirected", "redirects are not followed; is it a login page?")
         case requests.Timeout():

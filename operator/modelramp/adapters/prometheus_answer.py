@@ -19,6 +19,7 @@ from modelramp.rollout.observation import Failed, NoData, Reading, Value
 _DECODER = json.JSONDecoder(parse_int=float)
 _NUMBER = re.compile(r"NaN|[+-]?(?:Inf|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _ERROR_TYPES = frozenset(("bad_data", "execution", "cost_limit", "canceled", "timeout", "internal"))
+_AGES = 1e9  # seconds; a message is short whatever the server says
 JUDGED_BY_BODY = frozenset((HTTPStatus.OK, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY))
 """The statuses whose body is read; of all others the status says enough."""
 
@@ -40,7 +41,7 @@ class _Sample:
 def judge(answer: Answer, asked_at: datetime, freshness: timedelta) -> Reading[float]:
     """Return the one number that was answered, or why there is none to rely on."""
     if answer.status not in JUDGED_BY_BODY:
-        return _refusal(answer.status)
+        return refusal(answer.status)
     match document := _document(answer.body):
         case Failed():
             return document
@@ -55,7 +56,8 @@ def judge(answer: Answer, asked_at: datetime, freshness: timedelta) -> Reading[f
             return Failed("NotPrometheus", f"answered {answer.status} and JSON that is not Prometheus'")
 
 
-def _refusal(status: int) -> Failed:
+def refusal(status: int) -> Failed:
+    """Return what a status says that is not JUDGED_BY_BODY."""
     match status:
         case 401 | 403:
             return Failed("Unauthorized", f"answered {status}: the token is missing, wrong or lacks the right")
@@ -101,9 +103,9 @@ def _number(sample: _Sample, asked_at: datetime, freshness: timedelta) -> Readin
     if not _NUMBER.fullmatch(sample.number):
         return Failed("NotPrometheus", "the answer's value is no number")
     if not age <= allowed:
-        return Failed("Stale", f"answered as of {age:.0f} s ago: a cache, or a clock that is off")
+        return Failed("Stale", f"answered as of {min(age, _AGES):.0f} s ago: a cache, or a clock that is off")
     if age < -allowed:
-        return Failed("ClocksDiffer", f"answered as of {-age:.0f} s from now: compare the two clocks")
+        return Failed("ClocksDiffer", f"answered as of {min(-age, _AGES):.0f} s from now: compare the two clocks")
     return _finite(float(sample.number))
 
 
