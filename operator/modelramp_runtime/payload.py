@@ -60,7 +60,7 @@ def read_media_type(header: str | None) -> str:
 def read_json(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a body; raise `RequestError` that says where it stops being one."""
     try:
-        value = json.loads(body)
+        value = json.loads(body.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise malformed(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
     except UnicodeDecodeError as error:
