@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from modelramp.adapters.kubernetes import Cluster
+from tests.adapters.benches import Bench, MemoryBench, RealBench
 from tests.adapters.real import RealCluster, install_definition, new_namespace
 from tests.controlplane import ApiServer
 
@@ -26,3 +27,9 @@ async def real(defined: ApiServer) -> AsyncIterator[RealCluster]:
     async with aiohttp.ClientSession() as session:
         yield RealCluster(defined, new_namespace(defined), cluster, session)
     await cluster.close()
+
+
+@pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.apiserver)])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    """Give each of the worlds that a port's contract holds in."""
+    return MemoryBench() if request.param == "memory" else RealBench(request.getfixturevalue("real"))

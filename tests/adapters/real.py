@@ -99,7 +99,8 @@ class RealCluster:
         try:
             return await self.request("GET", kind.path(self.namespace, name))
         except urllib.error.HTTPError as error:
-            assert error.code == 404
+            if error.code != 404:
+                raise
             return None
 
     async def merge(self, kind: Kind, name: str, patch: Mapping[str, Any], *, manager: str = "kubectl-patch") -> Any:
