@@ -1,0 +1,7 @@
+"""`python -m modelramp`."""
+
+import sys
+
+from modelramp.cli import main
+
+sys.exit(main())

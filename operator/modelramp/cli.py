@@ -1,0 +1,154 @@
+"""The command line: `modelramp`, and the same as `kubectl modelramp`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from modelramp import __version__
+from modelramp.router.__main__ import add_drain, add_follow, until_told_to_stop
+from modelramp.router.journal import log_to_stdout
+
+# Each command imports what it needs: a router's follower has to stay small, `check` needs no cluster.
+
+OK, REFUSED, MISUSED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 1 when the answer is no, 2 when it was not asked properly."""
+    chosen = parser().parse_args(arguments)
+    return int(chosen.run(chosen))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    prog = "kubectl modelramp" if Path(sys.argv[0]).name == "kubectl-modelramp" else "modelramp"
+    top = argparse.ArgumentParser(prog=prog, description="Takes MLflow model versions to production traffic, and back.")
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_operator(commands)
+    _add_router(commands)
+    _add_user(commands)
+    return top
+
+
+def _add_operator(commands: Any) -> None:
+    run = commands.add_parser("run", help="run the operator, configured by environment variables")
+    run.set_defaults(run=run_operator)
+    variables = commands.add_parser("variables", help="list the environment variables of `run`")
+    variables.set_defaults(run=print_variables)
+    crd = commands.add_parser("crd", help="print the CustomResourceDefinition, for kubectl apply -f -")
+    crd.set_defaults(run=print_crd)
+
+
+def _add_router(commands: Any) -> None:
+    for name, add, text in (
+        ("follow", add_follow, "in a router's pod: keep Envoy's files on one ConfigMap"),
+        ("drain", add_drain, "in a router's pod: let Envoy finish its requests, then end it"),
+    ):
+        command = commands.add_parser(name, help=text)
+        add(command)
+        command.set_defaults(serve=command.get_default("run"), run=serve_router)
+
+
+def _add_user(commands: Any) -> None:
+    check = commands.add_parser("check", help="validate manifests without a cluster")
+    check.add_argument("files", nargs="+", metavar="FILE", help="YAML; - for standard input")
+    check.set_defaults(run=check_files)
+    tell = commands.add_parser("explain", help="say what a ModelDeployment does, why it waits, what comes next")
+    tell.add_argument("name", metavar="NAME")
+    tell.add_argument("-n", "--namespace", help="default: the kubeconfig's")
+    tell.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
+    tell.set_defaults(run=explain_object)
+
+
+def run_operator(_chosen: argparse.Namespace) -> int:
+    """Run the operator until it is told to stop; the process ends here, whatever else still runs in it."""
+    from modelramp.logs import flush_logs, log_json  # noqa: PLC0415
+    from modelramp.process import Process  # noqa: PLC0415
+    from modelramp.settings import SettingsError, read_settings  # noqa: PLC0415
+
+    try:
+        settings = read_settings(os.environ)
+    except SettingsError as refused:
+        return _complain(str(refused))
+    log_json(settings.log_level)
+
+    async def run() -> NoReturn:
+        code = await Process(settings).run()
+        flush_logs()
+        os._exit(code)  # not `return`: threads and connections that hang must not hold up the next leader
+
+    try:
+        asyncio.run(run())
+    except (OSError, ValueError) as fault:
+        return _complain(f"cannot start: {fault}")
+
+
+def print_variables(_chosen: argparse.Namespace) -> int:
+    """Print every variable, what it must be, and its default."""
+    from modelramp.settings import VARIABLES, Settings  # noqa: PLC0415
+
+    for field, variable in VARIABLES.items():
+        about = Settings.model_fields[field]
+        default = "required" if about.is_required() else f"default {about.default or 'none'}"
+        print(f"{variable}\n    {about.description} ({default})")
+    return OK
+
+
+def print_crd(_chosen: argparse.Namespace) -> int:
+    """Print the CRD."""
+    from modelramp.api.crd import definition_yaml  # noqa: PLC0415
+
+    print(definition_yaml(), end="")
+    return OK
+
+
+def serve_router(chosen: argparse.Namespace) -> int:
+    """Run the follower or the drain."""
+    log_to_stdout()
+    return asyncio.run(until_told_to_stop(chosen.serve(chosen)))
+
+
+def check_files(chosen: argparse.Namespace) -> int:
+    """Check every ModelDeployment in the files; print one line for each."""
+    from modelramp.check import check  # noqa: PLC0415
+
+    try:
+        results = [result for file in chosen.files for result in check(file, _read(file))]
+    except (OSError, UnicodeDecodeError) as fault:
+        return _complain(f"cannot read: {fault}")
+    for result in results:
+        print(result, file=sys.stdout if result.good else sys.stderr)
+    return OK if all(result.good for result in results) else REFUSED
+
+
+def _read(file: str) -> str:
+    return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+
+
+def explain_object(chosen: argparse.Namespace) -> int:
+    """Read one ModelDeployment and print what it does."""
+    from modelramp.inquiry import InquiryError, inquire  # noqa: PLC0415
+
+    try:
+        print(asyncio.run(inquire(chosen.name, chosen.namespace, chosen.kubeconfig)), end="")
+    except InquiryError as refused:
+        print(f"modelramp: {refused}", file=sys.stderr)
+        return REFUSED
+    return OK
+
+
+def _complain(text: str) -> int:
+    for line in text.splitlines():
+        print(f"modelramp: {line}", file=sys.stderr)
+    return MISUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
