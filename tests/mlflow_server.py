@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -117,13 +118,16 @@ def _environment(database: Path, artifacts: Path) -> dict[str, str]:
 
 def _migrated() -> Path:
     """Return an empty database at this MLflow's schema, made once."""
-    kept = CACHE / f"mlflow-{importlib.metadata.version('mlflow')}.db"
+    kept = CACHE / f"mlflow-empty-{importlib.metadata.version('mlflow')}.db"
     if kept.exists():
         return kept
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
         made = Path(directory) / "new.db"
-        script = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).search_experiments()"
+        script = (
+            "import sys; from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as S;"
+            "S(sys.argv[1], 'mlflow-artifacts:/')"
+        )
         environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
         command = [sys.executable, "-c", script, f"sqlite:///{made}"]
         subprocess.run(command, check=True, capture_output=True, env=environment, cwd=directory)
@@ -157,9 +161,16 @@ class Registered:
     model_id: str
 
 
+def train_example(server: MlflowServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the first example's `train.py`: `fraud_detector` versions 1 to 3, or `--version N` alone."""
+    command = [sys.executable, str(EXAMPLE / "train.py"), *arguments]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=300)
+
+
 @cache
 def example(module: str) -> ModuleType:
-    """Import a script of the first example, such as `train` or `traffic`."""
+    """Import `train` or `traffic` of the first example."""
     if str(EXAMPLE) not in sys.path:
         sys.path.insert(0, str(EXAMPLE))
     return importlib.import_module(module)
@@ -224,9 +235,15 @@ def register(
 def put_artifact(server: MlflowServer, model_id: str, path: str, content: bytes) -> None:
     """Write a file of a logged model over HTTP, as anyone may who reaches the server."""
     location = mlflow_client(server).get_logged_model(model_id).artifact_location.removeprefix("mlflow-artifacts:/")
-    uri = f"{server.uri}/api/2.0/mlflow-artifacts/artifacts/{location}/{path}"
+    uri = f"{server.uri}/api/2.0/mlflow-artifacts/artifacts/{location}/{urllib.parse.quote(path)}"
     with urllib.request.urlopen(urllib.request.Request(uri, content, method="PUT"), timeout=30):
         pass
+
+
+def artifact_file(server: MlflowServer, model_id: str, path: str) -> Path:
+    """Return where the server keeps a file of a logged model."""
+    location = mlflow_client(server).get_logged_model(model_id).artifact_location
+    return server.artifacts / location.removeprefix("mlflow-artifacts:/") / path
 
 
 def mlflow_client(server: MlflowServer) -> Any:

@@ -10,6 +10,7 @@ every machine, but for the latencies, which are measured.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -94,6 +95,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.tracking_uri:
         parser.error("no registry: set MLFLOW_TRACKING_URI, such as http://localhost:5000, or give --tracking-uri")
+    _keep_quiet()
     mlflow.set_tracking_uri(arguments.tracking_uri)
     for candidate in CANDIDATES:
         if arguments.version in {None, candidate.version}:
@@ -208,9 +210,15 @@ def _dataset(rows: pd.DataFrame, name: str) -> PandasDataset:
 
 def _signature(model: Pipeline, rows: pd.DataFrame) -> ModelSignature:
     inputs = rows[list(COLUMNS)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that integer columns cannot hold missing values is meant
-        return infer_signature(inputs, model.predict(inputs))
+    return infer_signature(inputs, model.predict(inputs))
+
+
+def _keep_quiet() -> None:
+    """Leave the terminal to the lines that matter."""
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    # That integer columns cannot hold missing values is what the signature is meant to say.
+    warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
 
 
 def _highest_version() -> int:

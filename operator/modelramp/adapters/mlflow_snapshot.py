@@ -1,4 +1,6 @@
-"""A registry version as MLflow holds it now, in three calls: version, logged model (or location), run.
+"""A registry version as MLflow holds it now: the version, its logged model (or location), its run.
+
+Three calls; a fourth where the logged model has a metric of 0 from another run (see `_value`).
 
 Runs in the worker process only: this module's callers import MLflow, the operator does not.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -37,7 +40,7 @@ def _read(client: Any, registry: str, name: str, version: str) -> Reading[Snapsh
             return _missing(client, name, version)
         raise
     if (found.name, str(found.version)) != (name, version):
-        return Failed("RegistryAnswer", f"the registry answered about another model than {name} version {version}")
+        return Failed("RegistryAnswer", f"the registry at {address(registry)} answered about another model version")
     model_id = _model_id(found)
     logged = _present(lambda: client.get_logged_model(model_id)) if model_id else None
     if model_id and logged is None:
@@ -45,8 +48,15 @@ def _read(client: Any, registry: str, name: str, version: str) -> Reading[Snapsh
     source = logged.artifact_location if logged else client.get_model_version_download_uri(name, version)
     if trouble := trouble_with_source(source, registry):
         return Failed("SourceRefused", f"the files of {name} version {version} are {trouble}")
-    run = _present(lambda: client.get_run(found.run_id)) if found.run_id else None
-    return Value(_snapshot(found, logged, run, source))
+    return Value(_snapshot(found, logged, _runs(client, found, logged), source))
+
+
+def _runs(client: Any, found: Any, logged: Any) -> dict[str, Any]:
+    """Return the version's run, and the first other run that logged a 0, each by id, where they exist."""
+    zeros = [metric.run_id for metric in logged.metrics or [] if metric.value == 0] if logged else []
+    others = [run for run in zeros if run and run != found.run_id][:1]
+    read = {run: _present(partial(client.get_run, run)) for run in [found.run_id, *others] if run}
+    return {run: data for run, data in read.items() if data is not None}
 
 
 def _missing(client: Any, name: str, version: str) -> NoData:
@@ -92,7 +102,8 @@ def trouble_with_source(source: str, registry: str) -> str:
     return ""
 
 
-def _snapshot(found: Any, logged: Any, run: Any, source: str) -> Snapshot:
+def _snapshot(found: Any, logged: Any, runs: Mapping[str, Any], source: str) -> Snapshot:
+    run = runs.get(found.run_id)
     return {
         "name": found.name,
         "version": str(found.version),
@@ -100,7 +111,7 @@ def _snapshot(found: Any, logged: Any, run: Any, source: str) -> Snapshot:
         "source": source,
         "created": str(found.creation_timestamp),
         "status": _status(found, logged),
-        "metrics": [*_metrics(logged, run)][:_MOST_METRICS],
+        "metrics": [*_of_model(logged, runs), *_of_run(run, logged)][:_MOST_METRICS],
         "tags": _tags(run.data.tags if run else {}, logged.tags if logged else {}, found.tags),
     }
 
@@ -112,25 +123,33 @@ def _status(found: Any, logged: Any) -> str:
     return f"LoggedModel{str(logged.status).title()}"
 
 
-def _metrics(logged: Any, run: Any) -> Iterator[list[Any]]:
-    """Yield key, value, dataset: the logged model's with a dataset, its others, then what only the run has.
-
-    A run's metric can be logged anew by anyone at any time; the logged model's stay beside it.
-    """
-    of_model = sorted(logged.metrics or [] if logged else [], key=_newest)
+def _of_model(logged: Any, runs: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Yield key, value, dataset of the logged model's metrics: those on a dataset first, the newest of each."""
+    newest = sorted(logged.metrics or [] if logged else [], key=lambda metric: (-metric.step, -metric.timestamp))
     seen: set[tuple[str, str]] = set()
-    for metric in [*filter(_dataset, of_model), *(metric for metric in of_model if not _dataset(metric))]:
+    for metric in sorted(newest, key=lambda metric: not _dataset(metric)):
         if (metric.key, _dataset(metric)) not in seen:
             seen.add((metric.key, _dataset(metric)))
-            yield [metric.key, _number(metric.value), _dataset(metric)]
-    known = {key for key, _ in seen}
+            yield [metric.key, _value(metric, runs), _dataset(metric)]
+
+
+def _of_run(run: Any, logged: Any) -> Iterator[list[Any]]:
+    """Yield what only the run has: anyone can log a run's metric anew, the logged model keeps the first."""
+    known = {metric.key for metric in logged.metrics or []} if logged else set()
     for key, value in sorted(run.data.metrics.items()) if run else ():
         if key not in known:
             yield [key, _number(value), ""]
 
 
-def _newest(metric: Any) -> tuple[int, int]:
-    return (-metric.step, -metric.timestamp)
+def _value(metric: Any, runs: Mapping[str, Any]) -> float:
+    """Return a logged model's value, NaN for a 0 that its run does not confirm.
+
+    MLflow (3.17) stores a NaN of a logged model as 0, which would pass any upper bound; the run keeps it as NaN.
+    """
+    run = runs.get(metric.run_id)
+    if metric.value == 0 and (run is None or run.data.metrics.get(metric.key) != 0):
+        return math.nan
+    return _number(metric.value)
 
 
 def _dataset(metric: Any) -> str:
