@@ -24,11 +24,17 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
 
 def read_folder(folder: Path) -> dict[str, str] | None:
     """Return the folder's files, or None when nothing was ever written whole."""
-    generation = current_generation(folder)
-    if not generation:
-        return None
+    while generation := current_generation(folder):
+        files = read_generation(folder / generation)
+        if generation == current_generation(folder):
+            return files
+    return None
+
+
+def read_generation(generation: Path) -> dict[str, str] | None:
+    """Return the files of one generation, or None when they cannot be read."""
     try:
-        return {path.name: path.read_text(encoding="utf-8") for path in sorted((folder / generation).iterdir())}
+        return {path.name: path.read_text(encoding="utf-8") for path in sorted(generation.iterdir())}
     except (OSError, UnicodeDecodeError):
         return None
 
