@@ -1,0 +1,312 @@
+"""The invariants of the design, over thousands of turns: one step from any state, whatever is seen.
+
+Each test carries the number of its invariant; `test_mutants.py` proves that each can fail. A property says with its
+return value whether the turn was one that it is about; too few of those fail the test.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from modelramp.rollout import guardrails as rails
+from modelramp.rollout import traffic
+from modelramp.rollout.actions import Release, SetTraffic, StopVersion
+from modelramp.rollout.decide import Decision, decide
+from modelramp.rollout.observation import Failed, Measurement, NoData, Value
+from modelramp.rollout.status import AttemptKind, Phase, Status, VerdictKind
+from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, SignalKind
+from tests.properties.worlds import NOW, Dice, World, reading, worlds
+
+COUNT = int(os.environ.get("PROPERTY_TURNS", "2000"))
+FEW = 20
+
+
+def over(*phases: Phase) -> Callable[[Callable[[World], bool]], Callable[[], None]]:
+    """Run a property over many turns, in these phases if any are named."""
+
+    def wrap(property_: Callable[[World], bool]) -> Callable[[], None]:
+        @functools.wraps(property_)
+        def test() -> None:
+            applied = 0
+            for number, world in enumerate(worlds(*phases, count=COUNT)):
+                try:
+                    applied += property_(world)
+                except AssertionError as fault:
+                    fault.add_note(f"turn {number}: {world}\n{turn(world)}")
+                    raise
+            assert applied >= FEW, f"only {applied} of {COUNT} turns were about this"
+
+        del test.__wrapped__  # type: ignore[attr-defined]  # pytest would ask for its arguments
+        return test
+
+    return wrap
+
+
+def turn(world: World) -> Decision:
+    return decide(world.spec, world.status, world.seen, world.evidence, claimed=world.claimed)
+
+
+def share(status: Status, version: str) -> int:
+    """Return percent of live traffic plus percent mirrored."""
+    split = traffic.desired(status)
+    return split.weight(version) + split.mirror.get(version, 0) if split else 0
+
+
+def live(status: Status, version: str) -> int:
+    """Return percent of live traffic."""
+    split = traffic.desired(status)
+    return split.weight(version) if split else 0
+
+
+def writes(decision: Decision) -> list[SetTraffic]:
+    return [action for action in decision.actions if isinstance(action, SetTraffic)]
+
+
+@over()
+def test_1_weights_sum_to_100_and_stable_is_always_there(world: World) -> bool:
+    found = writes(turn(world))
+    for write in found:
+        assert sum(write.split.weights.values()) == 100
+        assert write.stable in write.backends
+        assert set(write.split.weights) | set(write.split.mirror) <= set(write.backends)
+        plans = [world.spec.plan, *([world.status.attempt.plan] if world.status.attempt else [])]
+        others = {weight for version, weight in write.split.weights.items() if version != write.stable}
+        assert others <= {0} | {step.weight for plan in plans for step in plan.steps}
+    return bool(found)
+
+
+@over(*WITH_TRAFFIC)
+def test_2_up_one_declared_step_at_a_time_and_down_only_to_zero(world: World) -> bool:
+    before, after = world.status, turn(world).status
+    assert before.candidate is not None
+    assert before.attempt is not None
+    now, then = live(after, before.candidate.version), live(before, before.candidate.version)
+    if now <= then:
+        assert now in (then, 0)
+        return False
+    weights = [0, *(step.weight for step in before.attempt.plan.steps)]
+    reached = before.attempt.step + 2 if before.phase is Phase.RAMPING else 1
+    only_shadow = len(weights) == 1 and after.phase is Phase.PROMOTED
+    assert only_shadow or now == weights[reached]
+    return True
+
+
+@over(*WITH_TRAFFIC)
+def test_3_every_increase_was_preceded_by_enough_passing_verdicts_in_effect(world: World) -> bool:
+    decision, attempt = turn(world), world.status.attempt
+    if decision.signal.kind not in (SignalKind.RAMP, SignalKind.FINISH):
+        return False
+    assert attempt is not None
+    assert attempt.settled_at is not None
+    assert traffic.converged(world.status, world.seen)
+    assert not world.spec.paused
+    shadow = attempt.plan.shadow if world.status.phase is Phase.SHADOWING else None
+    assert world.seen.now - attempt.settled_at >= (shadow.duration if shadow else attempt.plan.steps[attempt.step].hold)
+    for rail in attempt.plan.guardrails:
+        tally = decision.evidence.of(rail.name)
+        assert tally.verdict is not None
+        assert tally.verdict.kind is VerdictKind.PASS
+        assert tally.passes >= rail.min_passes
+        assert tally.failures < rail.failure_limit.count
+    return bool(attempt.plan.guardrails)
+
+
+@over(Phase.RAMPING)
+def test_3_no_data_nan_and_errors_never_count_as_a_pass(world: World) -> bool:
+    assert world.status.attempt is not None
+    dice = Dice(repr(world.spec))
+    for rail in world.status.attempt.plan.guardrails:
+        candidate, baseline = reading(dice), reading(dice)
+        verdict = rails.judge(rail, Measurement(rail.name, NOW, candidate, baseline))
+        if verdict.kind is VerdictKind.PASS:
+            assert isinstance(candidate, Value)
+            assert float("-inf") < candidate.value <= 0.5
+        counted = rails.tally(rail, rails.Tally(passes=2), verdict, NOW, counts=True)
+        assert counted.passes == (3 if verdict.kind is VerdictKind.PASS else 0)
+    return bool(world.status.attempt.plan.guardrails)
+
+
+@over(*WITH_TRAFFIC)
+def test_3_a_verdict_from_before_the_split_was_in_effect_does_not_count(world: World) -> bool:
+    attempt = world.status.attempt
+    assert attempt is not None
+    if attempt.settled_at is None or world.evidence is None:
+        return False
+    early = attempt.settled_at - timedelta(seconds=1)
+    answers = tuple(Measurement(rail.name, early, Value(0.1), Value(0.1)) for rail in attempt.plan.guardrails)
+    silent = turn(replace(world, seen=replace(world.seen, measurements=())))
+    asked = turn(replace(world, seen=replace(world.seen, measurements=answers)))
+    for rail in attempt.plan.guardrails:
+        assert asked.evidence.of(rail.name).passes <= silent.evidence.of(rail.name).passes
+    return bool(attempt.plan.guardrails)
+
+
+@over(*WITH_TRAFFIC)
+def test_4_the_first_breach_takes_all_traffic_from_the_candidate_in_the_same_turn(world: World) -> bool:
+    decision, attempt, candidate = turn(world), world.status.attempt, world.status.candidate
+    assert attempt is not None
+    assert candidate is not None
+    failed = any(rails.breached(rail, decision.evidence.of(rail.name)) for rail in attempt.plan.guardrails)
+    if not failed or world.seen.deleting:
+        return False
+    assert share(decision.status, candidate.version) == 0
+    wanted, stored = traffic.desired(decision.status), world.seen.route
+    if wanted is None or isinstance(stored, NoData) or not traffic.differs(wanted, stored):
+        return False
+    assert any(write.split.same(wanted) and write.retreat for write in writes(decision))
+    return True
+
+
+@over(Phase.ROLLED_BACK, Phase.REJECTED)
+def test_5_a_rejected_pin_gets_no_traffic_until_the_spec_changes(world: World) -> bool:
+    pinned, status = world.spec.version, world.status
+    known = any((r.version, r.fingerprint) == (pinned, world.spec.fingerprint) for r in status.rejected)
+    if not known or (status.stable and status.stable.version == pinned):
+        return False
+    never_stable = tuple(pin for pin in status.previous if pin.version != pinned)
+    decision = turn(replace(world, status=replace(status, previous=never_stable)))
+    assert decision.status.phase not in ATTEMPTING
+    assert share(decision.status, pinned) == 0
+    return True
+
+
+@over()
+def test_7_once_the_turn_holds_a_second_look_at_the_same_world_changes_nothing_more(world: World) -> bool:
+    first = turn(world)
+    if first.signal.kind not in (SignalKind.HOLD, SignalKind.PAUSE):
+        return False
+    seen = replace(world.seen, measurements=())
+    second = decide(world.spec, first.status, seen, first.evidence, claimed=world.claimed)
+    third = decide(world.spec, second.status, seen, second.evidence, claimed=world.claimed)
+    assert third.status == second.status
+    assert {fired.reason for fired in third.events} <= {"RouteRepaired"}
+    return True
+
+
+@over(*WITH_TRAFFIC)
+def test_7_a_restart_keeps_the_step_and_its_clock(world: World) -> bool:
+    lost = turn(replace(world, evidence=None, seen=replace(world.seen, measurements=())))
+    before, after = world.status.attempt, lost.status.attempt
+    assert before is not None
+    if lost.signal.kind not in (SignalKind.HOLD, SignalKind.PAUSE, SignalKind.SETTLE) or before.settled_at is None:
+        return False
+    assert after is not None
+    assert (after.step, after.settled_at, after.phase_since) == (before.step, before.settled_at, before.phase_since)
+    return True
+
+
+@over()
+def test_8_when_nothing_is_missing_nothing_is_done(world: World) -> bool:
+    route, decision = world.seen.route, turn(world)
+    if not isinstance(route, Value) or not route.value.current or route.value.malformed:
+        return False
+    for write in writes(decision):
+        assert traffic.differs(write.split, route) or route.value.backends != frozenset(write.backends)
+    return True
+
+
+@over()
+def test_9_deletion_leaves_all_traffic_on_stable_and_never_hangs(world: World) -> bool:
+    late = replace(world.seen, deleting=True, deleting_since=NOW - timedelta(minutes=5))
+    decision = turn(replace(world, seen=late, claimed=True))
+    assert any(isinstance(action, Release) for action in decision.actions)
+    early = turn(replace(world, seen=replace(late, deleting_since=NOW), claimed=True))
+    assert any(isinstance(action, Release) for action in early.actions) or writes(early)
+    for write in (*writes(decision), *writes(early)):
+        assert write.split.weights == {write.stable: 100}
+        assert not write.split.mirror
+    return bool(writes(early))
+
+
+@over(Phase.STARTING, *WITH_TRAFFIC)
+def test_10_the_resolved_pin_never_changes_within_an_attempt(world: World) -> bool:
+    before, after = world.status, turn(world).status
+    assert before.attempt is not None
+    assert before.candidate is not None
+    if after.phase is Phase.PROMOTED and after.stable and after.stable.version == before.candidate.version:
+        assert after.stable in (before.candidate, before.stable, *before.previous)
+    if (
+        after.phase not in (Phase.STARTING, *WITH_TRAFFIC)
+        or after.attempt is None
+        or after.attempt.id != before.attempt.id
+    ):
+        return False
+    assert after.candidate == before.candidate
+    assert after.attempt.plan == before.attempt.plan
+    return True
+
+
+@over()
+def test_a_pause_stops_progress_and_never_protection(world: World) -> bool:
+    going = turn(replace(world, spec=replace(world.spec, paused=False)))
+    paused = turn(replace(world, spec=replace(world.spec, paused=True)))
+    assert paused.signal.kind not in (SignalKind.ACCEPT, SignalKind.SHADOW, SignalKind.RAMP, SignalKind.FINISH)
+    if going.signal.kind in PROTECTION:
+        assert paused.signal == going.signal
+        assert paused.actions == going.actions
+    return going.signal.kind in PROTECTION
+
+
+PROTECTION = (
+    SignalKind.RELEASE,
+    SignalKind.REVERT,
+    SignalKind.BREACH,
+    SignalKind.LOST,
+    SignalKind.BLIND,
+    SignalKind.INEFFECTIVE,
+)
+
+
+@over(*WITH_TRAFFIC)
+def test_unknown_never_advances(world: World) -> bool:
+    attempt, candidate = world.status.attempt, world.status.candidate
+    assert attempt is not None
+    assert candidate is not None
+    silent = tuple(
+        Measurement(rail.name, NOW, Failed("Timeout", ""), Failed("Timeout", "")) for rail in attempt.plan.guardrails
+    )
+    decision = turn(replace(world, seen=replace(world.seen, measurements=silent)))
+    if not attempt.plan.guardrails:
+        return False
+    assert share(decision.status, candidate.version) <= share(world.status, candidate.version)
+    assert decision.signal.kind not in (SignalKind.RAMP, SignalKind.FINISH)
+    return True
+
+
+@over(Phase.GATING)
+def test_no_traffic_before_every_gate_has_passed(world: World) -> bool:
+    decision = turn(world)
+    if decision.signal.kind is not SignalKind.ACCEPT or decision.status.attempt is None:
+        pinned_before = decision.signal.kind is SignalKind.WARM_UP
+        assert decision.status.phase not in ATTEMPTING or decision.status.candidate is None or pinned_before
+        return False
+    assert decision.status.attempt.gates
+    assert all(result.passed for result in decision.status.attempt.gates)
+    return True
+
+
+@over()
+def test_pods_are_stopped_only_when_no_route_names_them(world: World) -> bool:
+    decision = turn(world)
+    stopped = {action.version for action in decision.actions if isinstance(action, StopVersion)}
+    after = decision.status
+    assert not stopped & {pin.version for pin in (after.stable, after.candidate) if pin and after.phase in ATTEMPTING}
+    for version in stopped:
+        assert live(after, version) == 0
+        route = world.seen.route
+        assert isinstance(route, NoData) or (isinstance(route, Value) and version not in route.value.backends)
+    return bool(stopped)
+
+
+@over(Phase.STARTING)
+def test_only_a_first_or_a_former_stable_version_skips_the_ramp(world: World) -> bool:
+    before, after = world.status, turn(world).status
+    if after.phase is not Phase.PROMOTED or after.stable != before.candidate or before.attempt is None:
+        return False
+    nothing_planned = not before.attempt.plan.steps and before.attempt.plan.shadow is None
+    assert before.attempt.kind is not AttemptKind.FRESH or nothing_planned
+    return True

@@ -1,0 +1,102 @@
+"""Each invariant can fail: a seeded fault in the core is killed by the property that bears the invariant's name."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+OPERATOR = Path(__file__).parents[2] / "operator"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: in this module of the core, this text becomes that."""
+
+    invariant: str
+    module: str
+    original: str
+    fault: str
+
+
+MUTANTS = {
+    "stable gets a percent too much": Mutant(
+        "test_1_", "traffic.py", "Split({stable: EVERYTHING - weight,", "Split({stable: EVERYTHING - weight + 1,"
+    ),
+    "a step is skipped": Mutant(
+        "test_2_", "machine.py", "attempt.step + 1)", "min(attempt.step + 2, len(attempt.plan.steps) - 1))"
+    ),
+    "the hold is not waited for": Mutant(
+        "test_3_every", "progress.py", "turn.seen.now - attempt.settled_at < hold", "False"
+    ),
+    "one pass is enough": Mutant(
+        "test_3_every", "guardrails.py", "seen.passes >= guardrail.min_passes", "seen.passes >= 1"
+    ),
+    "the split need not be in effect": Mutant(
+        "test_3_every", "progress.py", "or not converged(turn.status, turn.seen):\n        return", ":\n        return"
+    ),
+    "NaN is a number like any other": Mutant("test_3_no_data", "guardrails.py", "math.isnan(value)", "False"),
+    "no data keeps the passes": Mutant(
+        "test_3_no_data", "guardrails.py", "(asked, passes=0, unknown_since=", "(asked, unknown_since="
+    ),
+    "verdicts count before the split is in effect": Mutant(
+        "test_3_a_verdict", "guardrails.py", " and measurement.asked_at >= scope.settled_at", ""
+    ),
+    "a breach is no reason to go back": Mutant("test_4_", "machine.py", "(_S.ABORT, _S.BREACH, _S.LOST", "(_S.ABORT, _S.LOST"),
+    "a breach waits for the route to be readable": Mutant(
+        "test_4_", "traffic.py", "blind = retreats and isinstance(seen.route, Failed)", "blind = False"
+    ),
+    "a rejected pin is tried again": Mutant("test_5_", "signals.py", "return running or _rejected(turn)", "return running"),
+    "a message grows with every look": Mutant(
+        "test_7_once", "narrate.py", "reason=signal.reason, message=signal.message)", "message=after.message + '.')"
+    ),
+    "a restart starts the step's clock anew": Mutant(
+        "test_7_a_restart", "signals.py", "attempt is not None and attempt.settled_at is None", "attempt is not None"
+    ),
+    "the route is written every turn": Mutant("test_8_", "traffic.py", "return not same or not route.current", "return True"),
+    "deletion waits for the route for ever": Mutant(
+        "test_9_", "decide.py", "if late or not routed else routed", "if not routed else routed"
+    ),
+    "the pin is read anew at every step": Mutant(
+        "test_10_", "machine.py", "def _ramp(turn: Turn, signal: Signal) -> Status:\n",
+        "def _ramp(turn: Turn, signal: Signal) -> Status:\n"
+        "    turn = replace(turn, status=replace(turn.status, candidate=_pin(turn)))\n",
+    ),
+    "a pause comes before protection": Mutant(
+        "test_a_pause", "signals.py", "CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (",
+        "CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (\n    _pause,",
+    ),
+    "silence is consent": Mutant(
+        "test_unknown", "guardrails.py", "Verdict(VerdictKind.NO_DATA, reason,", "Verdict(VerdictKind.PASS, reason,"
+    ),
+    "a failed gate is overlooked": Mutant(
+        "test_no_traffic", "progress.py", "for result in examine(turn) if not", "for result in examine(turn)[:1] if not"
+    ),
+    "pods go before their route": Mutant("test_pods", "traffic.py", "if _unrouted(version, seen)", "if True"),
+    "every version is treated as the first": Mutant(
+        "test_only", "progress.py", "if attempt.kind is not AttemptKind.FRESH:", "if True:"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_invariant_kills_its_mutant(name: str, tmp_path: Path) -> None:
+    mutant = MUTANTS[name]
+    shutil.copytree(OPERATOR / "modelramp", tmp_path / "modelramp", ignore=shutil.ignore_patterns("__pycache__"))
+    target = tmp_path / "modelramp" / "rollout" / mutant.module
+    source = target.read_text()
+    assert source.count(mutant.original) == 1, f"{mutant.original!r} stands {source.count(mutant.original)} times"
+    target.write_text(source.replace(mutant.original, mutant.fault))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "-o", f"pythonpath={tmp_path} .",
+         "-k", mutant.invariant, "--tb=short", "tests/properties/test_invariants.py"],
+        cwd=OPERATOR.parent, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert ran.returncode == 1, f"the mutant lives: {ran.stdout[-600:]}"
+    assert re.search(r"^E +(AssertionError|assert )", ran.stdout, re.MULTILINE), ran.stdout[-2000:]
