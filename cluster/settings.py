@@ -33,7 +33,5 @@ def node_directory(name: str) -> Path:
         raise SettingError(f"--name {name!r}: use lower-case letters, digits and '-', at most 40 characters")
     directory = cache_directory() / "nodes" / name
     if len(os.fsencode(directory / "run" / "api.sock")) > _SOCKET_PATH_LIMIT:
-        raise SettingError(
-            f"MODELRAMP_CACHE={cache_directory()}: too long to hold a socket, use a shorter path"
-        )
+        raise SettingError(f"MODELRAMP_CACHE={cache_directory()}: too long to hold a socket, use a shorter path")
     return directory

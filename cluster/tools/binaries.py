@@ -77,21 +77,23 @@ BINARIES: Mapping[str, Binary] = {
 def build_binaries(names: Iterable[str], progress: Progress | None = None) -> dict[str, Path]:
     """Return the path of each named binary, built when the cache has none for its content.
 
-    One at a time: `go build` uses every core, and two builds would compile shared packages twice.
+    One at a time, whoever asks: `go build` uses every core, and two would compile shared packages twice.
     """
     shown = progress or Silent()
-    with exclusive(cache_directory() / "locks" / "binaries"):
-        return {name: _built(BINARIES[name], shown) for name in names}
+    return {name: _built(BINARIES[name], shown) for name in names}
 
 
 def _built(binary: Binary, progress: Progress) -> Path:
     go = find_go(required_version(binary.folder))
     folder = cache_directory() / "bin" / f"{binary.name}-{content_key(binary, go)}"
     target = folder / binary.name
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with progress.step(f"compile {binary.name}"):
-            _compile(binary, go, target)
+    if target.exists():
+        return target
+    with exclusive(cache_directory() / "locks" / "compile"):
+        if not target.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with progress.step(f"compile {binary.name}"):
+                _compile(binary, go, target)
     return target
 
 

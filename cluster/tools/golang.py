@@ -26,9 +26,9 @@ class Go:
 
 
 def parse_version(text: str) -> Version:
-    """Return the numbers of `go1.26.8`, `1.27rc1` or `1.22`."""
-    found = re.match(r"(?:go)?(\d+)\.(\d+)(?:\.(\d+))?", text)
-    return tuple(int(part or 0) for part in found.groups()) if found else (0,)
+    """Return the three numbers of `go1.26.8`, `1.27rc1` or `v1.36`."""
+    found = re.match(r"(?:go|v)?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
 
 
 def required_version(module: Path) -> str:

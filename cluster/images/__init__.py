@@ -1,0 +1,1 @@
+"""The container images of demo and tests, built once and kept by content."""

@@ -1,0 +1,1 @@
+"""The bare node: a whole Kubernetes in namespaces of its own, without Docker."""
