@@ -25,7 +25,7 @@ from modelramp.ports import Conflict
 from modelramp.rollout.observation import Failed
 
 LONGEST_MESSAGE = 300
-_LONG_VALUE = re.compile(r'Invalid value: (?:"(?:\\.|[^"\\]){64,}(?:"|$)|[{\[].*)', re.DOTALL)
+_VALUE = re.compile(r'Invalid value: (?:"(?P<text>(?:\\.|[^"\\])*)(?:"|$)|[{\[].*)', re.DOTALL)
 APPLY, JSON, JSON_PATCH, MERGE_PATCH = (
     "application/apply-patch+yaml",
     "application/json",
@@ -230,8 +230,13 @@ def _test_failed(status: Object) -> bool:
 
 
 def _without_values(message: str) -> str:
-    """Cut the rejected value out: for a whole object the API server repeats all of it."""
-    return _LONG_VALUE.sub("Invalid value: (long)", message)[:LONGEST_MESSAGE]
+    """Cut out rejected values but short plain ones: the API server repeats whole objects."""
+    return _VALUE.sub(_shown, message)[:LONGEST_MESSAGE]
+
+
+def _shown(value: re.Match[str]) -> str:
+    text = value["text"]
+    return value[0] if text is not None and len(text) <= 40 and "{" not in text else "Invalid value: (not shown)"
 
 
 def _parsed(content: bytes) -> Object | None:

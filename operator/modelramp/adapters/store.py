@@ -32,7 +32,8 @@ class Store:
         key = _key(kind, obj)
         known = self._objects.get(key)
         seen = known["metadata"]["resourceVersion"] if known else self._buried.get(key)
-        if seen is not None and not is_newer(obj["metadata"]["resourceVersion"], seen):
+        version = obj["metadata"]["resourceVersion"]
+        if seen is not None and (version == seen or is_older(version, seen)):
             return None
         if known:
             self._forget(key)
@@ -47,7 +48,8 @@ class Store:
         key = _key(kind, obj)
         known = self._objects.get(key)
         version = obj["metadata"]["resourceVersion"]
-        if known and is_newer(known["metadata"]["resourceVersion"], version):
+        seen = known["metadata"]["resourceVersion"] if known else self._buried.get(key)
+        if seen is not None and is_older(version, seen):
             return None
         return self._remove(key, version)
 
@@ -57,7 +59,9 @@ class Store:
         gone = [
             key
             for key, known in self._objects.items()
-            if key[0] == kind.name and key not in listed and not _is_younger(known, resource_version)
+            if key[0] == kind.name
+            and key not in listed
+            and not is_older(resource_version, known["metadata"]["resourceVersion"])
         ]
         woken = {self._remove(key, resource_version) for key in gone}
         woken |= {self.put(kind, obj) for obj in listed.values()}
@@ -98,11 +102,9 @@ class Store:
         return self._forget(key) if key in self._objects else None
 
 
-def is_newer(version: str, than: str) -> bool:
-    """Compare resource versions as far as the API allows: numbers by size, anything else only by difference."""
-    if version.isdecimal() and than.isdecimal():
-        return int(version) > int(than)
-    return version != than
+def is_older(version: str, than: str) -> bool:
+    """Compare resource versions as far as that is possible: etcd's are numbers, of any other nothing is known."""
+    return version.isdecimal() and than.isdecimal() and int(version) < int(than)
 
 
 def owner(kind: Kind, obj: Object) -> Ref | None:
@@ -145,8 +147,3 @@ def _chosen(source: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _key(kind: Kind, obj: Object) -> Key:
     return kind.name, obj["metadata"]["namespace"], obj["metadata"]["name"]
-
-
-def _is_younger(known: Object, resource_version: str) -> bool:
-    version = known["metadata"]["resourceVersion"]
-    return bool(version.isdecimal() and is_newer(version, resource_version))
