@@ -193,7 +193,7 @@ class TestWhatIsUsed:
             path = CONFIG_MAP.path(installed.models)
             await asyncio.to_thread(installed.server.request, "POST", path, created)
             async with asyncio.timeout(20):
-                while store.get(CONFIG_MAP, installed.models, "seen-traffic") is None:
+                while store.get(CONFIG_MAP, installed.models, "seen-traffic") is None:  # noqa: ASYNC110 no bell
                     await asyncio.sleep(0.05)
             assert watches.complete()
         finally:
