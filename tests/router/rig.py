@@ -162,8 +162,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def load(rig: Rig, workers: int = 6) -> AsyncIterator[Counter[str]]:
-    """Send requests all the time, and count who answered; a broken connection is counted as what it is."""
+async def load(rig: Rig, workers: int = 6, pace: float = 0.0) -> AsyncIterator[Counter[str]]:
+    """Send requests all the time, `pace` seconds apart, and count who answered, or what broke."""
     answers: Counter[str] = Counter()
 
     async def work() -> None:
@@ -172,6 +172,7 @@ async def load(rig: Rig, workers: int = 6) -> AsyncIterator[Counter[str]]:
                 answers[await rig.ask()] += 1
             except aiohttp.ClientError as error:
                 answers[type(error).__name__] += 1
+            await asyncio.sleep(pace)
 
     tasks = [asyncio.create_task(work()) for _ in range(workers)]
     try:

@@ -2,13 +2,17 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelramp.router.drain import DrainSettings, drain
+from modelramp.router.follow import FollowSettings, follow
 from modelramp.router.journal import log_to_stdout, note
+from modelramp.router.watch import ACCOUNT, WatchSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,9 +38,18 @@ def add_follow(command: argparse.ArgumentParser) -> None:
     command.add_argument("--directory", type=Path, default=Path("/etc/modelramp"))
     command.add_argument("--admin", default="http://127.0.0.1:9900", help="Envoy's admin address")
     command.add_argument("--once", action="store_true", help="write the first files, before Envoy starts, and end")
-    command.add_argument("--kubeconfig", help="instead of the pod's service account")
+    command.add_argument("--server", default=api_server(), help="API server's address")
+    command.add_argument("--token", type=Path, default=ACCOUNT / "token", help="file with the bearer token")
+    command.add_argument("--certificate", type=Path, default=ACCOUNT / "ca.crt", help="file with its CA")
     command.add_argument("--watch-seconds", type=int, default=30, help="list again after so long (default 30)")
     command.set_defaults(run=run_follow)
+
+
+def api_server() -> str:
+    """Return the API server's address as the pod was told it: no DNS needed."""
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 def add_drain(command: argparse.ArgumentParser) -> None:
@@ -49,14 +62,12 @@ def add_drain(command: argparse.ArgumentParser) -> None:
 
 async def run_follow(arguments: argparse.Namespace) -> int:
     """Follow until told to stop."""
-    # Here, not above: `drain` has to start fast and needs no API client.
-    from modelramp.router.follow import FollowSettings, follow  # noqa: PLC0415
-    from modelramp.router.watch import WatchSettings  # noqa: PLC0415
-
     watch = WatchSettings(
         namespace=arguments.namespace,
         config_map=arguments.config_map,
-        kubeconfig=arguments.kubeconfig,
+        server=arguments.server,
+        token=arguments.token,
+        certificate=arguments.certificate,
         watch_seconds=arguments.watch_seconds,
     )
     await follow(FollowSettings(watch, arguments.directory, arguments.admin, arguments.once))
@@ -65,8 +76,6 @@ async def run_follow(arguments: argparse.Namespace) -> int:
 
 async def run_drain(arguments: argparse.Namespace) -> int:
     """Drain within the deadline; a late one is logged, and no reason to fail the pod's end."""
-    from modelramp.router.drain import DrainSettings, drain  # noqa: PLC0415
-
     await drain(DrainSettings(admin=arguments.admin, settle=arguments.settle, deadline=arguments.deadline))
     return 0
 

@@ -16,7 +16,7 @@ from modelramp.router.split import Malformed, read_split
 from modelramp.router.structure import read_structure
 from modelramp.router.swap import State, next_step, state_files
 from modelramp.router.target import judge_config_map, versions_of
-from modelramp.router.watch import Seen, WatchSettings, connect, watch_config_map
+from modelramp.router.watch import Seen, WatchSettings, watch_config_map
 
 LONGEST_PATIENCE = 60.0
 
@@ -154,12 +154,11 @@ def read_state(directory: Path) -> State | None:
 
 async def follow(settings: FollowSettings) -> None:
     """Follow the ConfigMap for ever; with `once` until good files are there for Envoy to start with."""
-    async with connect(settings.watch) as core, aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
         follower = Follower(session, settings)
-        async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(watch_config_map(core, settings.watch, follower.put))
-            await obey(follower)
-            watching.cancel()
+        watching = tasks.create_task(watch_config_map(settings.watch, follower.put))
+        await obey(follower)
+        watching.cancel()
 
 
 async def obey(follower: Follower) -> None:

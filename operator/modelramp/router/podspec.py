@@ -54,7 +54,7 @@ class RouterSettings:
     drain_deadline: int = 40
     envoy_heap: int = 400 * 1024 * 1024
     envoy_resources: Resources = field(default_factory=lambda: Resources("100m", "128Mi", "512Mi"))
-    follower_resources: Resources = field(default_factory=lambda: Resources("20m", "96Mi", "192Mi"))
+    follower_resources: Resources = field(default_factory=lambda: Resources("10m", "48Mi", "96Mi"))
     extra_labels: Mapping[str, str] = field(default_factory=dict)
 
 
