@@ -23,9 +23,10 @@ def defined(api_server: ApiServer) -> ApiServer:
 @pytest.fixture
 async def real(defined: ApiServer) -> AsyncIterator[RealCluster]:
     """Give a namespace of its own."""
-    cluster = await Cluster.connect(defined.kubeconfig)
+    calls: list[str] = []
+    cluster = await Cluster.connect(defined.kubeconfig, on_call=lambda method, *_: calls.append(method))
     async with aiohttp.ClientSession() as session:
-        yield RealCluster(defined, new_namespace(defined), cluster, session)
+        yield RealCluster(defined, new_namespace(defined), cluster, session, calls)
     await cluster.close()
 
 

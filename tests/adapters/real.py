@@ -81,6 +81,8 @@ class RealCluster:
     namespace: str
     cluster: Cluster
     session: aiohttp.ClientSession
+    calls: list[str] = field(default_factory=list)
+    """The methods of all calls that processes have made."""
 
     def process(self, epoch: int = 1, **settings: Any) -> Process:
         """Start an operator process that leads as `epoch`."""

@@ -84,32 +84,49 @@ async def test_a_retreat_wins_against_a_hand(real: RealCluster, ramping: tuple[P
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("numbers", [{"weight.v7": "0", "weight.v8": "100"}, {"weight.v9": "50"}])
+async def test_a_retreat_is_one_call_however_old_what_it_knows(
+    real: RealCluster, ramping: tuple[Process, Rollout], numbers: dict[str, str]
+) -> None:
+    process, rollout = ramping
+    await real.edit_numbers(NAME, numbers)
+    if "weight.v9" in numbers:  # a number without a route must be known to be taken away
+        await process.writer.refresh(CONFIG_MAP, real.namespace, f"{NAME}-traffic")
+    await real.merge(CONFIG_MAP, f"{NAME}-traffic", {"metadata": {"annotations": {"note": "later"}}})
+    real.calls.clear()
+    assert await process.traffic.write(rollout, ALL_ON_7) == Done()
+    assert real.calls == ["PATCH"]
+    assert await stored(real) == {"weight.v7": "100", "weight.v8": "0", "mirror.v7": "0", "mirror.v8": "0"}
+
+
 @contextlib.asynccontextmanager
-async def adversary(real: RealCluster, patch: dict[str, object]) -> AsyncIterator[list[int]]:
-    """Write the ConfigMap every 20 ms; the list counts the writes."""
+async def adversaries(real: RealCluster, count: int, pause: float) -> AsyncIterator[list[int]]:
+    """Write the ConfigMap all the time; the list counts the writes."""
     writes: list[int] = []
 
     async def write() -> None:
         while True:
-            body = {"metadata": {"annotations": {"adversary": str(len(writes))}}} | patch
+            body = {"metadata": {"annotations": {"adversary": str(len(writes))}}}
             await real.cluster.patch(CONFIG_MAP, real.namespace, f"{NAME}-traffic", body)
             writes.append(1)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
 
-    task = asyncio.create_task(write())
+    tasks = [asyncio.create_task(write()) for _ in range(count)]
     try:
         yield writes
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_an_adversary_that_never_rests_cannot_stop_a_retreat(
-    real: RealCluster, ramping: tuple[Process, Rollout]
+@pytest.mark.parametrize(("count", "pause"), [(1, 0.02), (3, 0.0)])
+async def test_adversaries_that_never_rest_cannot_stop_a_retreat(
+    real: RealCluster, ramping: tuple[Process, Rollout], count: int, pause: float
 ) -> None:
     process, rollout = ramping
     took = []
-    async with adversary(real, {}) as writes:
+    async with adversaries(real, count, pause) as writes:
         for _ in range(20):
             await real.edit_numbers(NAME, {"weight.v7": "50", "weight.v8": "50"})
             await process.writer.refresh(CONFIG_MAP, real.namespace, f"{NAME}-traffic")
