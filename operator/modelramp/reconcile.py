@@ -33,6 +33,10 @@ class Reconciler:
         self._ports, self._sampler = ports, sampler
         self._evidence: dict[Ref, Evidence] = {}
 
+    def evidence(self, ref: Ref) -> Evidence:
+        """Return what the guardrails of an object have said so far, as far as this process remembers."""
+        return self._evidence.get(ref, Evidence())
+
     async def turn(self, ref: Ref) -> timedelta | None:
         """Take one turn; return how long until the next look, None for only on an event."""
         match await self._ports.objects.read(ref):

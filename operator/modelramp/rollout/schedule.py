@@ -18,6 +18,9 @@ SOON = timedelta(milliseconds=250)
 REGISTRY_BUSY = timedelta(seconds=1)
 REGISTRY_AWAY = timedelta(seconds=5)
 VERSION_MISSING = timedelta(seconds=15)
+ROUTER_ASKED = timedelta(seconds=1)
+ROUTER_TELLS = frozenset({"WaitingForRequests", "WaitingForEffect"})
+"""What only the routers' own counters can end; answers of guardrails and people's edits wake the loop by themselves."""
 ROUTER_AWAY = timedelta(seconds=30)
 """For an object at rest whose routers do not answer; with traffic under way it is asked again SOON."""
 
@@ -62,7 +65,10 @@ def _stage(turn: Turn, attempt: Attempt) -> Iterator[timedelta]:
     shadow = attempt.plan.shadow
     hold = shadow.duration if turn.status.phase is Phase.SHADOWING and shadow else attempt.plan.steps[attempt.step].hold
     left = attempt.settled_at + hold - turn.seen.now
-    yield left if left > timedelta(0) else timedelta(seconds=1)
+    if left > timedelta(0):
+        yield left
+    elif turn.status.reason in ROUTER_TELLS:
+        yield ROUTER_ASKED
 
 
 def _rest(turn: Turn) -> Iterator[timedelta]:

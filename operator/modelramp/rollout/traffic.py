@@ -74,7 +74,10 @@ def detect_drift(status: Status, reading: Reading[Route]) -> Drift:
         return _unfinished(status, route)
     if (target := _sent_back_to(status, wanted, split)) is not None:
         return Drift(
-            DriftKind.REVERTED, target, f"ManualRollback: by {route.author or 'an unknown writer'}", foreign=True
+            DriftKind.REVERTED,
+            target,
+            f"ManualRollback: traffic was sent back to version {target} by {route.author or 'somebody'}",
+            foreign=True,
         )
     return Drift(DriftKind.REPAIR, foreign=route.written is not None)
 

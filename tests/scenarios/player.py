@@ -1,0 +1,228 @@
+"""Play a scenario: a script of what people and the world do, and the story that the operator makes of it.
+
+A scenario is a text: blocks of commands, `----`, what followed, an empty line. Times are since the beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from modelramp.adapters.memory import ports_on
+from modelramp.adapters.world import BEGINNING, Question, StoredObject, World
+from modelramp.api.durations import parse_duration
+from modelramp.ports import Ref
+from modelramp.reconcile import Reconciler, TurnFailedError
+from modelramp.rollout.guardrails import due
+from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Value
+from modelramp.rollout.progress import text
+from modelramp.rollout.spec import (
+    Bounds,
+    FailureLimit,
+    Gates,
+    Guardrail,
+    MetricGate,
+    OnNoData,
+    Plan,
+    Serving,
+    Shadow,
+    Spec,
+    Step,
+)
+from modelramp.rollout.turn import watched
+from modelramp.sampling import InlineSampler
+
+REF = Ref("shop", "fraud")
+ERRORS = Guardrail(
+    "errors",
+    'sum(rate(errors{version={{version}}}[{{window}}])) # "shop_fraud-v0"',
+    Bounds(max=0.05),
+    interval=timedelta(minutes=1),
+    failure_limit=FailureLimit(2),
+    no_data_deadline=timedelta(minutes=5),
+)
+HOUR = timedelta(hours=1)
+PLAN = Plan(
+    gates=Gates((MetricGate("auc", min=0.9, max_drop=0.01),)),
+    shadow=Shadow(100, timedelta(hours=24), 10_000),
+    steps=(Step(1, HOUR, 2000), Step(10, HOUR), Step(50, 2 * HOUR), Step(100, HOUR)),
+    guardrails=(ERRORS,),
+)
+MOST_TURNS = 5000
+
+
+@dataclass
+class Player:
+    """A world, the operator's loop on it, and the story so far."""
+
+    world: World = field(default_factory=World)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    story: list[str] = field(default_factory=list)
+    errors: dict[str, Callable[[Question], Reading[float]]] = field(default_factory=dict)
+    is_up: bool = True
+    look_at: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        self.world.measure = lambda asked: self.errors.get(asked.version, lambda _: Value(0.0))(asked)
+        self.restart()
+
+    def play(self, command: str) -> None:
+        """Do one line of a script."""
+        verb, *args = shlex.split(command, comments=True)
+        getattr(self, f"do_{verb.replace('-', '_')}")(*args)
+
+    def restart(self) -> None:
+        ports = ports_on(self.world)
+        self.sampler = InlineSampler(ports.metrics, ports.clock)
+        self.reconciler = Reconciler(ports, self.sampler)
+
+    # ------------------------------------------------------------------ commands
+    def do_register(self, version: str, *facts: str) -> None:
+        known = dict(fact.split("=") for fact in facts if "=" in fact)
+        auc = () if "auc" not in known else (Metric("auc", float(known["auc"])),)
+        signature = "no-signature" not in facts
+        identity = ("fraud", version, f"run{version}", f"models:/m-{version}", "1", "READY", f"sha256:{version}")
+        model = ModelVersion(*identity, signature, auc)
+        self.world.register(model)
+
+    def do_create(self, version: str) -> None:
+        self.world.create(REF, Spec("fraud", version, Serving(keep_warm=1), PLAN, fingerprint=f"1:{version}"))
+
+    def do_pin(self, version: str) -> None:
+        self._edit(version=version, fingerprint=f"1:{version}")
+
+    def do_set(self, assignment: str) -> None:
+        """Set one field of the spec; the table says which."""
+        key, value = assignment.split("=")
+        spec = self.object.spec
+        changes: dict[str, Callable[[], dict[str, object]]] = {
+            "paused": lambda: {"paused": value == "true"},
+            "abort": lambda: {"abort": value},
+            "approve": lambda: {"approve": value},
+            "retry": lambda: {"retry": value, "fingerprint": f"1:{spec.version}:{value}"},
+            "shadow": lambda: {"plan": replace(spec.plan, shadow=None)},
+            "steps": lambda: {"plan": replace(spec.plan, steps=tuple(Step(int(w), HOUR) for w in value.split(",")))},
+            "approval": lambda: {"plan": replace(spec.plan, steps=_with_approval(spec.plan.steps, int(value)))},
+            "on-no-data": lambda: {"plan": _silence_means(spec.plan, OnNoData(value))},
+        }
+        self._edit(**changes[key]())
+
+    def do_delete(self) -> None:
+        self.world.delete(REF)
+
+    def do_errors(self, version: str, share: str, *condition: str) -> None:
+        """Let a version fail that share of its requests; `from 10` says from which weight on."""
+        floor = int(condition[1]) if condition else -1
+        answer: Reading[float] = Value(float(share)) if share != "none" else NoData("EmptyResult", "no such series")
+        self.errors[version] = lambda asked: answer if asked.weight >= floor else Value(0.0)
+
+    def do_away(self, what: str) -> None:
+        self.world.away.add(what)
+
+    def do_back(self, what: str) -> None:
+        self.world.away.discard(what)
+
+    def do_pods(self, version: str, fate: str) -> None:
+        before = self.world.ready_after
+        delay = None if fate == "never" else timedelta(0)
+        self.world.ready_after = lambda asked: delay if asked == version else before(asked)
+
+    def do_hand(self, *shares: str) -> None:
+        """Write the route's numbers as a person does."""
+        weights = {version.removeprefix("v"): int(weight) for version, weight in (share.split("=") for share in shares)}
+        self.world.shift_by_hand(REF, weights)
+
+    def do_operator(self, state: str) -> None:
+        self.is_up = state != "down"
+        if state != "down":
+            self.restart()
+
+    def do_run(self, duration: str) -> None:
+        """Let time pass; the operator takes its turns when it asked to."""
+        parsed = parse_duration(duration)
+        assert parsed is not None, duration
+        until = self.world.now + parsed
+        for _ in range(MOST_TURNS):
+            ahead = self._turn() if self.is_up else None
+            left = until - self.world.now
+            if left <= timedelta(0):
+                return
+            self.world.advance(min(left, left if ahead is None else max(ahead, timedelta(milliseconds=100))))
+        raise AssertionError(f"more than {MOST_TURNS} turns")
+
+    # ------------------------------------------------------------------ inside
+    @property
+    def object(self) -> StoredObject:
+        return self.world.objects[REF]
+
+    def _edit(self, **changes: object) -> None:
+        self.world.edit(REF, replace(self.object.spec, **changes))  # type: ignore[arg-type]
+
+    def _turn(self) -> timedelta | None:
+        before, events, writes = self._stand(), len(self.world.events), len(self.world.writes)
+        try:
+            ahead = self.loop.run_until_complete(self.reconciler.turn(REF))
+        except TurnFailedError as fault:
+            self._say(f"! {fault}")
+            ahead = timedelta(seconds=5)
+        for write in self.world.writes[writes:]:
+            if not write.startswith("remember"):
+                self._say(f"  {write}")
+        for _, _, event in self.world.events[events:]:
+            self._say(f"  event {event.reason}: {event.message}")
+        if self._stand() != before:
+            self._say(self._stand())
+        return self._nearest(ahead)
+
+    def _stand(self) -> str:
+        if REF not in self.world.objects:
+            return "gone"
+        status = self.object.status
+        stable = f"v{status.stable.version}" if status.stable else "none"
+        candidate = f", candidate v{status.candidate.version} {status.weight} %" if status.candidate else ""
+        where = f" {status.step}" if status.step else ""
+        return f"{status.phase.value}{where}: stable {stable}{candidate}; {status.reason}: {status.message}"
+
+    def _nearest(self, ahead: timedelta | None) -> timedelta | None:
+        if REF not in self.world.objects:
+            return None
+        spec, status = self.object.spec, self.object.status
+        known = self.reconciler.evidence(REF)
+        dues = [due(rail, known.of(rail.name), self.world.now) for rail in watched(spec, status)]
+        return min([*dues, *([] if ahead is None else [ahead])], default=None)
+
+    def _say(self, words: str) -> None:
+        line = f"{text(self.world.now - BEGINNING):>12}  {words}".rstrip()
+        if not self.story or self.story[-1] != line:
+            self.story.append(line)
+
+
+def _with_approval(steps: tuple[Step, ...], weight: int) -> tuple[Step, ...]:
+    return tuple(replace(step, approval=step.weight == weight) for step in steps)
+
+
+def _silence_means(plan: Plan, what: OnNoData) -> Plan:
+    return replace(plan, guardrails=(replace(ERRORS, on_no_data=what),))
+
+
+def blocks(script: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each block's text before its `----` and the commands in it."""
+    for block in script.strip("\n").split("\n\n"):
+        head = block.split("\n----")[0]
+        yield head, [line for line in head.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def perform(script: str) -> str:
+    """Return the script with the story that it leads to now."""
+    player, told = Player(), []
+    for head, commands in blocks(script):
+        start = len(player.story)
+        for command in commands:
+            player.play(command)
+        told.append("\n".join(itertools.chain([head], ["----"] if commands else [], player.story[start:])))
+    player.loop.close()
+    return "\n\n".join(told) + "\n"
