@@ -19,6 +19,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -190,6 +191,7 @@ def small_model(*, signature: bool = True) -> Path:
     model = DecisionTreeRegressor(max_depth=2, random_state=7).fit(rows, (rows.amount > 30).astype(float))
     directory = Path(tempfile.mkdtemp(prefix="modelramp-model-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
     sklearn.save_model(
         model, directory / "model",
         signature=infer_signature(rows, model.predict(rows)) if signature else None,

@@ -104,8 +104,8 @@ def impostor() -> Iterator[Impostor]:
         thread.join()
 
 
-def relay(uri: str, held: threading.Event | None = None) -> Behaviour:
-    """Pass requests on to a real server; with `held`, a file's bytes wait until it is set."""
+def relay(uri: str, held: str = "", until: threading.Event | None = None) -> Behaviour:
+    """Pass requests on to a real server; the second half of the file `held` waits `until` that is set."""
     target = urlsplit(uri)
 
     def behave(request: BaseHTTPRequestHandler) -> None:
@@ -113,14 +113,13 @@ def relay(uri: str, held: threading.Event | None = None) -> Behaviour:
         upstream.request("GET", request.path, headers={"Host": target.netloc})
         got = upstream.getresponse()
         body = got.read()
-        is_file = "/mlflow-artifacts/artifacts/" in request.path
         request.send_response(got.status)
         request.send_header("Content-Type", got.getheader("Content-Type", ""))
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         request.wfile.write(body[: len(body) // 2])
-        if is_file and held is not None:
-            held.wait(60)
+        if until is not None and request.path.endswith(held):
+            until.wait(60)
         request.wfile.write(body[len(body) // 2 :])
 
     return behave

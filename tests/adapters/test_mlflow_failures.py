@@ -81,9 +81,18 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
             await asyncio.sleep(0.01)
 
 
-async def failure(registry: MlflowRegistry, name: str = "fraud_detector") -> Failed:
+async def in_a_moment(registry: MlflowRegistry, name: str) -> Reading[ModelVersion] | Busy:
     begin = time.monotonic()
     reading = await registry.resolve(name, "1")
+    assert time.monotonic() - begin < 1 + LATE
+    return reading
+
+
+async def failure(registry: MlflowRegistry, name: str = "fraud_detector") -> Failed:
+    """Ask until there is an answer: none keeps the asker for long, and the last comes by the deadline."""
+    begin = time.monotonic()
+    while isinstance(reading := await in_a_moment(registry, name), Busy):
+        pass
     assert time.monotonic() - begin < DEADLINE + LATE
     assert isinstance(reading, Failed), reading
     assert not [secret for secret in SECRETS if secret in reading.message]
@@ -158,9 +167,9 @@ async def test_only_the_registry_itself_can_say_that_a_version_does_not_exist(
 ) -> None:
     absent = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "body-of-the-answer"}
     server.behave = answer(404, json.dumps(absent).encode())
-    assert isinstance(await registry.resolve("fraud_detector", "1"), NoData)
+    assert isinstance(await settled(registry, "fraud_detector"), NoData)
     server.behave = answer(404, PAGE, "text/html")
-    assert isinstance(await registry.resolve("fraud_detector", "1"), Failed)
+    assert isinstance(await settled(registry, "fraud_detector"), Failed)
 
 
 async def test_a_redirect_is_not_followed(server: Impostor, registry: MlflowRegistry) -> None:
@@ -178,7 +187,7 @@ async def test_files_on_a_strange_host_are_refused_before_it_is_asked(
         source = json.dumps({"artifact_uri": place}).encode()
         version = model_version(source=place)
         server.behave = lambda request: answer(200, source if "download-uri" in request.path else version)(request)
-        reading = await registry.resolve("fraud_detector", "1")
+        reading = await settled(registry, "fraud_detector")
     assert isinstance(reading, Failed)
     assert reading.reason == "SourceRefused"
     assert elsewhere.requests == []
@@ -207,6 +216,7 @@ async def test_a_hundred_questions_to_a_server_that_drips_are_all_answered_in_ti
 async def test_an_answer_without_end_does_not_take_the_machines_memory(
     server: Impostor, registry: MlflowRegistry
 ) -> None:
+    server.behave = answer(500, PAGE)
     await awake(registry)
     server.behave = flood
     assert (await failure(registry)).reason in {"RegistryAnswer", "RegistryTimeout"}
@@ -216,27 +226,30 @@ async def test_an_answer_without_end_does_not_take_the_machines_memory(
 
 
 async def test_a_worker_that_is_killed_fails_the_call_and_the_next_one_has_another(
-    server: Impostor, registry: MlflowRegistry, stop: threading.Event
+    server: Impostor, stop: threading.Event
 ) -> None:
-    await awake(registry)
     server.behave = hang(stop)
-    asking = asyncio.create_task(registry.resolve("fraud_detector", "1"))
-    seen = len(server.requests)
-    await until(lambda: len(server.requests) > seen)
-    worker = registry.pid
-    assert worker is not None
-    os.kill(worker, signal.SIGKILL)
-    reading = await asking
-    assert isinstance(reading, Failed)
-    assert reading.reason == "RegistryError"
-    server.behave = answer(200, PAGE)
-    assert isinstance(await settled(registry, "fraud_detector"), Failed)
-    assert registry.pid not in {None, worker}
+    registry = MlflowRegistry(server.uri, deadline=60, cooldown=0)
+    try:
+        assert isinstance(await registry.resolve("orphaned", "1"), Busy)
+        await until(lambda: any("orphaned" in path for path in server.requests), 60)
+        worker = registry.pid
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)
+        assert await settled(registry, "orphaned") == Failed(
+            "RegistryError", "the registry client's process ended before it answered (exit code -9)"
+        )
+        server.behave = answer(200, PAGE)
+        assert isinstance(await settled(registry, "orphaned"), Failed)
+        assert registry.pid not in {None, worker}
+    finally:
+        await registry.close()
 
 
 async def test_one_who_stops_waiting_stops_nobody_else(
     server: Impostor, registry: MlflowRegistry, stop: threading.Event
 ) -> None:
+    server.behave = answer(500, PAGE)
     await awake(registry)
     seen = len(server.requests)
     server.behave = hang(stop)
@@ -245,7 +258,8 @@ async def test_one_who_stops_waiting_stops_nobody_else(
     await asyncio.sleep(0)
     impatient.cancel()
     stop.set()
-    assert isinstance(await patient, Failed)
+    await patient
+    assert isinstance(await settled(registry, "shared"), Failed)
     assert impatient.cancelled()
     assert len({path for path in server.requests[seen:] if "shared" in path}) == 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import Any
 from urllib.parse import urlsplit
 
 from modelramp.adapters.mlflow_failures import address
@@ -17,7 +17,7 @@ from modelramp.adapters.mlflow_process import Answer, Call, Worker
 from modelramp.rollout.observation import Busy, Failed, Metric, ModelVersion, NoData, Reading, Value
 
 _KEPT_TREES = 64
-_SHORT_WAIT = 0.5  # seconds: a small model's files are hashed within the same turn
+_PATIENCE = 0.5  # seconds that one question may hold up a turn, which guards traffic too
 _DOWN = {"RegistryTimeout", "RegistryUnreachable", "RegistryError"}
 
 TreeKey = tuple[str, str, str, str]
@@ -25,7 +25,7 @@ TreeKey = tuple[str, str, str, str]
 
 
 class MlflowRegistry:
-    """A registry whose every answer comes within `deadline` seconds, whatever the server does."""
+    """A registry that is given up after `deadline` seconds, and never holds up a turn for more than one."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class MlflowRegistry:
         self._where, self._deadline, self._tree_deadline = address(uri), deadline, tree_deadline
         self._worker = Worker(threads, _environment(uri, deadline), idle)
         self._threads, self._slots, self._overdue = threads, asyncio.Semaphore(threads), 0
-        self._asking: dict[tuple[str, str], asyncio.Task[Answer | Busy]] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[Answer]] = {}
         self._trees: OrderedDict[TreeKey, Mapping[str, Any]] = OrderedDict()
         self._hashing: dict[TreeKey, tuple[Call, asyncio.Task[Answer]]] = {}
         self._cooldown, self._quiet_until, self._trouble = cooldown, 0.0, Failed("", "")
@@ -58,53 +58,57 @@ class MlflowRegistry:
         return self._worker.pid
 
     async def resolve(self, name: str, version: str) -> Reading[ModelVersion] | Busy:
-        """Resolve a version; `source` is the artifact store's own address, which no alias can move."""
+        """Resolve a version; `source` is the artifact store's own address, which no alias can move.
+
+        Comes back within a second: what takes longer goes on, and whoever asks again is told of it.
+        """
         if asyncio.get_running_loop().time() < self._quiet_until:
             return self._trouble
-        snapshot = await self._shared(name, version)
-        self._note(snapshot)
-        match snapshot:
+        asking = self._asking.get((name, version)) or self._ask(name, version)
+        await asyncio.wait({asking}, timeout=_PATIENCE)
+        if not asking.done():
+            return Busy(f"asking the registry for version {version}")
+        self._forget((name, version), asking)
+        self._note(asking.result())
+        match asking.result():
             case Value(found):
                 return await self._with_tree(found)
-            case NoData() | Failed() | Busy():
-                return snapshot
-            case _:
-                assert_never(snapshot)
+            case NoData() | Failed() as nothing:
+                return nothing
 
     async def close(self) -> None:
         """End the worker."""
-        for _, job in self._hashing.values():
-            job.cancel()
+        for task in (*self._asking.values(), *(job for _, job in self._hashing.values())):
+            task.cancel()
         await self._worker.close()
 
-    def _note(self, answer: Answer | Busy) -> None:
+    def _note(self, answer: Answer) -> None:
         """Leave a registry that is down alone for a moment: a hundred objects must not queue for it."""
         if isinstance(answer, Failed) and answer.reason in _DOWN:
             self._quiet_until = asyncio.get_running_loop().time() + self._cooldown
             self._trouble = answer
 
-    async def _shared(self, name: str, version: str) -> Answer | Busy:
-        """Ask once for all who ask the same at the same time; one who stops waiting stops nobody else."""
-        key = (name, version)
-        if key not in self._asking:
-            task = self._asking[key] = asyncio.create_task(self._snapshot(name, version))
-            task.add_done_callback(lambda _: self._asking.pop(key))
-        return await asyncio.shield(self._asking[key])
+    def _ask(self, name: str, version: str) -> asyncio.Task[Answer]:
+        """Ask once for all who want the same; what nobody comes back for is forgotten, so that no answer is old."""
+        loop, key = asyncio.get_running_loop(), (name, version)
+        asking = self._asking[key] = asyncio.create_task(self._snapshot(name, version))
+        asking.add_done_callback(lambda _: loop.call_later(self._deadline, self._forget, key, asking))
+        return asking
 
-    async def _snapshot(self, name: str, version: str) -> Answer | Busy:
+    def _forget(self, key: tuple[str, str], asking: asyncio.Task[Answer]) -> None:
+        if self._asking.get(key) is asking:
+            del self._asking[key]
+
+    async def _snapshot(self, name: str, version: str) -> Answer:
+        await self._worker.ready()
         call: Call | None = None
-        ready = False
         try:
             async with asyncio.timeout(self._deadline):
-                await self._worker.ready()
-                ready = True
                 await self._slots.acquire()
                 call = self._worker.ask({"ask": "snapshot", "name": name, "version": version})
                 call.answer.add_done_callback(lambda _: self._slots.release())
                 return await asyncio.shield(call.answer)
         except TimeoutError:
-            if not ready:
-                return Busy("the registry client is starting")
             if call:
                 self._give_up(call)
             return self._late(self._deadline)
@@ -128,7 +132,7 @@ class MlflowRegistry:
             self._trees.move_to_end(key)
             return Value(_model_version(found, self._trees[key]))
         call, job = self._hashing.get(key) or self._hash(key)
-        await asyncio.wait({job}, timeout=_SHORT_WAIT)
+        await asyncio.wait({job}, timeout=_PATIENCE)
         if not job.done():
             return Busy(_progress(found, call))
         self._hashing.pop(key, None)

@@ -18,6 +18,7 @@ Answer = Reading[Mapping[str, Any]]
 
 _LONGEST_LINE = 16 << 20
 _START_SECONDS = 60.0
+_END_SECONDS = 5.0
 
 
 @dataclass(eq=False)
@@ -114,9 +115,7 @@ class Worker:
         finally:
             overdue.cancel()
             self._life = None if self._life is life else self._life
-            with contextlib.suppress(ProcessLookupError):
-                life.process.kill()
-            code = await life.process.wait()
+            code = await _ending(life.process)
             for call in life.calls.values():
                 _settle(call, life.why or _ended(code))
             life.ready.set()
@@ -147,6 +146,14 @@ class Worker:
         if not life.calls and self._life is life and life.process.stdin is not None:
             self._life = None
             life.process.stdin.close()
+
+
+async def _ending(process: asyncio.subprocess.Process) -> int:
+    """Wait for the process's own end; a kill that comes just after it would lose the exit code."""
+    with contextlib.suppress(TimeoutError):
+        return await asyncio.wait_for(process.wait(), _END_SECONDS)
+    process.kill()
+    return await process.wait()
 
 
 def _settle(call: Call, answer: Answer) -> None:
