@@ -57,7 +57,7 @@ def drawn() -> str:
         (phase.value, to.value, signal.value)
         for phase, row in TRANSITIONS.items()
         for signal, to in row.items()
-        if signal.value not in everywhere or phase.value == "Pending"
+        if signal.value not in everywhere or (phase.value, signal.value) == ("Pending", "Repin")
     }
     pairs = sorted({(start, to) for start, to, _ in ways})
     lines = [

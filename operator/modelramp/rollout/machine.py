@@ -22,7 +22,7 @@ _PROTECTION = (_S.ABORT, _S.BREACH, _S.LOST, _S.INEFFECTIVE, _S.BLIND)
 _GUARDED = dict.fromkeys(_PROTECTION, _P.ROLLED_BACK)
 
 TRANSITIONS: Mapping[Phase, Mapping[SignalKind, Phase]] = {
-    _P.PENDING: {_S.RELEASE: _P.RELEASED, _S.REPIN: _P.GATING},
+    _P.PENDING: _ALWAYS,
     _P.GATING: {
         **_ALWAYS, _S.BREACH: _P.ROLLED_BACK, _S.ABORT: _P.REJECTED, _S.REFUSE: _P.REJECTED, _S.ACCEPT: _P.STARTING,
     },
@@ -40,7 +40,7 @@ TRANSITIONS: Mapping[Phase, Mapping[SignalKind, Phase]] = {
     },
     _P.ROLLED_BACK: _ALWAYS,
     _P.REJECTED: {**_ALWAYS, _S.BREACH: _P.ROLLED_BACK},
-    _P.RELEASED: {},
+    _P.RELEASED: _ALWAYS,
 }  # fmt: skip
 
 REMEMBERED_STABLES = 10

@@ -7,7 +7,7 @@ from datetime import timedelta
 from modelramp.rollout.gates import Case, judge_gates
 from modelramp.rollout.guardrails import satisfied
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
-from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status
+from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import converged
 from modelramp.rollout.turn import Signal, SignalKind, Turn, watched
 
@@ -134,7 +134,8 @@ def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
     for guardrail in watched(turn.spec, turn.status):
         tally = turn.evidence.of(guardrail.name)
         if not satisfied(guardrail, tally):
-            said = f" ({tally.verdict.reason})" if tally.verdict else ""
+            silent = tally.verdict is not None and tally.verdict.kind is not VerdictKind.PASS
+            said = f" ({tally.verdict.reason})" if tally.verdict and silent else ""
             return (
                 "WaitingForGuardrails",
                 f"waiting for guardrail {guardrail.name} to pass {guardrail.min_passes} times{said}",
