@@ -262,9 +262,9 @@ async def test_whatever_the_config_map_says_envoy_serves_the_last_valid_of_it(tm
             for _ in range(20):
                 valid = await one_history(rig, dice)
                 await rig.settled(valid)
+                await enough(answers, sum(answers.values()) + 10)
         print(f"\n{sum(answers.values())} answers over 20 histories: {dict(answers)}")
         assert set(answers) <= {"7", "8", "9"}
-        assert sum(answers.values()) > 500
 
 
 async def one_history(rig: Rig, dice: random.Random) -> dict[str, str]:
