@@ -72,7 +72,7 @@ def test_versions_that_are_no_numbers_are_only_told_apart() -> None:
     assert is_older("9", "10")
     assert not is_older("10", "9")
     store = Store()
-    first, second = ({"metadata": deployment(1)["metadata"] | {"resourceVersion": version}} for version in ("b", "a"))
+    first, second = (deployment(1, resourceVersion=version) for version in ("b", "a"))
     assert store.put(DEPLOYMENT, first) == REF
     assert store.put(DEPLOYMENT, first) is None
     assert store.put(DEPLOYMENT, second) == REF

@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from modelramp.adapters.kinds import TEMPLATE, Object
+from modelramp.adapters.slim import full_spec
 
 REMEMBERED = 8192
 _SUFFIXES = {
@@ -18,7 +19,7 @@ _SUFFIXES = {
 
 
 class Conformity:
-    """Judges live objects against what is rendered for them, each once until either side changes."""
+    """Judges Deployments from the store against what is rendered for them, each once until either side changes."""
 
     def __init__(self) -> None:
         self._judged: OrderedDict[str, tuple[str, Hashable, bool]] = OrderedDict()
@@ -29,7 +30,7 @@ class Conformity:
         known = self._judged.get(uid)
         if known is None or (known[0], known[1]) != (version, asked):
             wanted = render()
-            same = _stamp(live) == _stamp(wanted) and carries(live["spec"], wanted["spec"])
+            same = _stamp(live) == _stamp(wanted) and carries(full_spec(live), wanted["spec"])
             known = self._judged[uid] = (version, asked, same)
             if len(self._judged) > REMEMBERED:
                 self._judged.popitem(last=False)

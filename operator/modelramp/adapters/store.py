@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from modelramp.adapters.kinds import CONFIG_MAP, MODEL_DEPLOYMENT, NAME, POD, Kind, Object
+from modelramp.adapters.kinds import MODEL_DEPLOYMENT, NAME, Kind, Object
+from modelramp.adapters.slim import slim
 from modelramp.ports import Ref
 
 Key = tuple[str, str, str]
@@ -117,32 +117,6 @@ def owner_of(kind: str, obj: Object) -> Ref | None:
     metadata = obj["metadata"]
     name = metadata["name"] if kind == MODEL_DEPLOYMENT.name else (metadata.get("labels") or {}).get(NAME)
     return Ref(metadata["namespace"], name) if name else None
-
-
-def slim(kind: Kind, obj: Object) -> Object:
-    """Return the part of an object that is ever read: a pod keeps a tenth."""
-    if kind == POD:
-        return _slim_pod(obj)
-    if kind == CONFIG_MAP:  # its managedFields say who wrote a weight
-        return obj
-    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
-
-
-_POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
-_POD_STATUS = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
-
-
-def _slim_pod(pod: Object) -> Object:
-    containers = [_chosen(each, ("name", "ports")) for each in pod["spec"]["containers"]]
-    return {
-        "metadata": _chosen(pod["metadata"], _POD_METADATA),
-        "spec": {"containers": containers},
-        "status": _chosen(pod.get("status") or {}, _POD_STATUS),
-    }
-
-
-def _chosen(source: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    return {key: source[key] for key in keys if key in source}
 
 
 def _key(kind: Kind, obj: Object) -> Key:
