@@ -202,6 +202,11 @@ async def test_what_is_not_ours_stays_byte_for_byte(real: RealCluster, ramping: 
         ({"weight.v8": "ten"}, None, "'ten' is not a percentage"),
         ({"weight.v7": None, "weight.v8": "0"}, Split({"7": 100, "8": 0}, {"7": 0, "8": 0}), "weight.v7 is missing"),
         ({"weight.v7": "0", "weight.v8": "120"}, None, "'120' is not a percentage"),
+        (
+            {"weight.v7": "100", "weight.v8": "0", "weight.v9": "50"},
+            Split({"7": 100, "8": 0}, {"7": 0, "8": 0}),
+            "weight.v9 names a version that has no route",
+        ),
         ({"rds.yaml": "nonsense"}, Split({"7": 90, "8": 10}, {"7": 0, "8": 0}), "rds.yaml"),
     ],
 )

@@ -69,15 +69,26 @@ def read_route(stored: Stored, *, current: bool) -> Route:
 
 
 def _read_split(stored: Stored) -> tuple[Split | None, str]:
+    """Return the split and what is wrong with the numbers; a retreat by hand counts in spite of a slip beside it."""
     versions = stored.versions if stored.structure else None
-    weights, mirror = read_weights(stored.data, versions), read_mirror(stored.data, versions)
+    strays = _strays(stored)
+    numbers = {key: value for key, value in stored.data.items() if key not in strays}
+    weights, mirror = read_weights(numbers, versions), read_mirror(numbers, versions)
     if isinstance(mirror, Malformed):
         return None, mirror.reason
     if not isinstance(weights, Malformed):
-        return Split(weights, mirror), ""
+        return Split(weights, mirror), f"{strays[0]} names a version that has no route" if strays else ""
     stable = stored.structure.routes.stable if stored.structure else None
-    retreat = retreat_weights(stored.data, stored.versions, stable) if stable else weights
+    retreat = retreat_weights(numbers, stored.versions, stable) if stable else weights
     return (None if isinstance(retreat, Malformed) else Split(retreat, mirror)), weights.reason
+
+
+def _strays(stored: Stored) -> list[str]:
+    """Return the keys whose version the routes do not know; the router takes no number while there is one."""
+    if stored.structure is None:
+        return []
+    known = format_numbers(Split({}), stored.versions)
+    return [key for key in stored.data if key.startswith(("weight.", "mirror.")) and key not in known]
 
 
 def format_written(split: Split) -> str:
@@ -121,12 +132,11 @@ def retreat_patch(stored: Stored, split: Split, why: str, epoch: int) -> list[Ob
     if stored.structure is None or not carried <= set(stored.versions) or EPOCH not in stored.annotations:
         return None
     numbers = format_numbers(split, stored.versions)
-    strays = [key for key in stored.data if key.startswith(("weight.", "mirror.")) and key not in numbers]
     marks = marks_of(split, why, epoch)
     return [
         {"op": "test", "path": _annotation(EPOCH), "value": stored.annotations[EPOCH]},
         *({"op": "add", "path": f"/data/{key}", "value": value} for key, value in numbers.items()),
-        *({"op": "remove", "path": f"/data/{_escaped(key)}"} for key in strays),
+        *({"op": "remove", "path": f"/data/{_escaped(key)}"} for key in _strays(stored)),
         *({"op": "add", "path": _annotation(key), "value": value} for key, value in marks.items()),
     ]
 
