@@ -5,17 +5,13 @@ import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
-from modelramp.router.directory import read_folder, write_folder
-from modelramp.router.follow import read_state
-from modelramp.router.swap import next_step
-from modelramp.router.target import judge_config_map
-from tests.router.rig import Rig, eventually, following, load, rigged, running_envoy, write_first
+from modelramp.router.directory import read_folder
+from tests.router.rig import Rig, eventually, load, rigged, running_envoy
 
 
 async def test_weights_reach_envoy_within_milliseconds(tmp_path: Path) -> None:
@@ -201,59 +197,6 @@ async def test_a_swap_while_envoy_is_down_is_what_envoy_starts_with(tmp_path: Pa
             assert await rig.shares(80) == {"8": 80}
 
 
-async def test_a_follower_killed_after_any_write_leaves_a_whole_state_and_the_next_one_goes_on(
-    tmp_path: Path,
-) -> None:
-    async with rigged(tmp_path / "first", lambda rig: rig.data({"7": 100, "8": 0}, {"8": 100})) as rig:
-        begin, end = (
-            rig.data({"7": 100, "8": 0}, {"8": 100}),
-            rig.data({"8": 30, "9": 70}, stable="9"),
-        )
-        written = await crash_points(rig, tmp_path, begin, end)
-        assert written >= 6
-
-
-async def crash_points(rig: Rig, root: Path, begin: Mapping[str, str], end: Mapping[str, str]) -> int:
-    """Crash after each write on the way from one ConfigMap to another, start again, and look at all of it."""
-    for count in range(20):
-        directory = root / f"crash-{count}"
-        if not await write_some(rig, directory, begin, end, count):
-            return count
-        leave_rubbish(directory)
-        async with running_envoy(rig.session, directory) as rig.envoy:
-            rig.directory = directory
-            assert set(await rig.shares(80)) <= {"7", "8", "9"}
-            async with following(rig):
-                rig.put(dict(end) | {"crash": str(count)})
-                async with load(rig) as answers:
-                    await rig.settled(end)
-                assert set(answers) <= {"7", "8", "9"}, answers
-    raise AssertionError("the way never ends")
-
-
-async def write_some(rig: Rig, directory: Path, begin: Mapping[str, str], end: Mapping[str, str], count: int) -> bool:
-    """Write the first so many steps; return False when there are not that many."""
-    follower = await write_first(rig, directory, begin)
-    target = judge_config_map(end, follower.current).target
-    assert target is not None
-    for _ in range(count):
-        assert follower.current is not None
-        step = next_step(follower.current, target)
-        if step is None:
-            return False
-        follower.write(step)
-    return True
-
-
-def leave_rubbish(directory: Path) -> None:
-    """Leave what a process killed in the middle of a write leaves."""
-    for folder in ("rds", "cds", "runtime"):
-        half = directory / folder / "..half"
-        half.mkdir()
-        (half / "rds.yaml").write_text("version_in")
-        (directory / folder / "..data_next").symlink_to("..half")
-
-
 async def test_whatever_the_config_map_says_envoy_serves_the_last_valid_of_it(tmp_path: Path) -> None:
     """Twenty histories of good and bad ConfigMaps, put at random moments, under load."""
     dice = random.Random(20261123)
@@ -288,9 +231,3 @@ def random_valid(rig: Rig, dice: random.Random) -> dict[str, str]:
     split[dice.choice(versions)] += share
     mirror = {dice.choice(versions): dice.choice((0, 10, 100))}
     return rig.data(split, mirror, stable=dice.choice(versions), versions=versions)
-
-
-def test_a_folder_that_was_never_written_whole_is_no_state(tmp_path: Path) -> None:
-    assert read_state(tmp_path) is None
-    write_folder(tmp_path / "runtime", {"weight.v7": "100"})
-    assert read_state(tmp_path) is None
