@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.router.rig import Rig, eventually, rigged, within_binomial
+from modelramp.router.render import Backend, render_config_map
+from tests.router.rig import NAME, NAMESPACE, Rig, eventually, rigged, within_binomial
 
 
 @pytest.mark.parametrize("percent", [1, 10, 50])
@@ -96,3 +97,19 @@ async def test_a_connection_that_the_server_just_closed_costs_no_answer(tmp_path
 
         took = await eventually(renewed, "Envoy renews a busy connection before the server's pause ends", 8.0)
         assert took < 5.0
+
+
+async def test_a_version_whose_name_is_not_known_yet_holds_nobody_up(tmp_path: Path) -> None:
+    async with rigged(tmp_path, lambda rig: named(rig, {"7": "localhost"}, {"7": 100})) as rig:
+        assert await rig.shares(80) == {"7": 80}
+        hosts = {"7": "localhost", "8": "localhost", "9": "fraud-detector-v9.default.invalid"}
+        data = named(rig, hosts, {"7": 50, "8": 50, "9": 0})
+        rig.put(data)
+        await rig.settled(data)
+        assert set(await rig.shares(80)) == {"7", "8"}
+
+
+def named(rig: Rig, hosts: dict[str, str], split: dict[str, int]) -> dict[str, str]:
+    """Return the ConfigMap of versions that are found by name."""
+    backends = [Backend(version, host, rig.upstreams[version].port) for version, host in hosts.items()]
+    return render_config_map(NAMESPACE, NAME, backends, stable="7", split=split, mirror={})
