@@ -9,7 +9,9 @@ from modelramp.rollout.observation import Observation, Value
 from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import converged, desired
 
-STALLING = frozenset({"VersionNotFound", "ModelNotFound", "RegistryDenied"})
+STALLING = frozenset(
+    {"VersionNotFound", "ModelNotFound", "LoggedModelNotFound", "ArtifactsNotFound", "RegistryDenied", "SourceRefused"}
+)
 """Holds in which nothing will move until somebody acts."""
 
 
