@@ -14,10 +14,11 @@ from modelramp.router.split import KEY, PERCENT
 DEADLINE = 1.0
 RDS_PREFIX, CDS_PREFIX = f"http.ingress.rds.{ROUTES}.", "cluster_manager.cds."
 WANTED = (
-    r"^cluster\.[^.]+_[^.]+-v[^.]+\.upstream_rq_(total|active|[1-5]xx)$"
+    r"^cluster\.[^.]+_[^.]+-v[^.]+\.(membership_healthy|upstream_rq_(total|completed|active|[1-5]xx))$"
     rf"|^(http\.ingress\.rds\.{ROUTES}|cluster_manager\.cds)\.(version_text|update_rejected|update_failure)$"
 )
-REQUESTS = re.compile(r"cluster\.[^.]+_[^.]+-v(?P<version>[^.]+)\.upstream_rq_(?P<what>total|active|[1-5]xx)")
+HEALTHY = re.compile(r"cluster\.[^.]+_[^.]+-v(?P<version>[^.]+)\.membership_healthy")
+REQUESTS = re.compile(r"cluster\.[^.]+_[^.]+-v(?P<version>[^.]+)\.upstream_rq_(?P<what>total|completed|active|[1-5]xx)")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RouterEffect:
     weights, mirror: percent by version, from its runtime. rds_version, cds_version: the versions in use.
     rejected: configurations that it refused or could not read, since it started. requests, active, responses
     (by class, `2xx`): counted at the versions, with mirrored copies and retries; counters restart with Envoy.
+    unreachable: the versions that take no connection now.
     """
 
     weights: Mapping[str, int]
@@ -37,6 +39,7 @@ class RouterEffect:
     requests: Mapping[str, int]
     responses: Mapping[str, Mapping[str, int]]
     active: Mapping[str, int]
+    unreachable: frozenset[str] = frozenset()
 
 
 async def read_effect(
@@ -69,9 +72,10 @@ def parse_effect(
         rds_version=str(statistics.get(f"{RDS_PREFIX}version_text", "")),
         cds_version=str(statistics.get(f"{CDS_PREFIX}version_text", "")),
         rejected=count_rejected(statistics),
-        requests={version: counts.get("total", 0) for version, counts in counted.items()},
+        requests={version: count_meant(counts) for version, counts in counted.items()},
         responses={v: {w: n for w, n in c.items() if w.endswith("xx")} for v, c in counted.items()},
         active={version: counts.get("active", 0) for version, counts in counted.items()},
+        unreachable=find_unreachable(statistics),
     )
 
 
@@ -96,6 +100,17 @@ def count_requests(statistics: Mapping[str, int | str]) -> dict[str, dict[str, i
         if match is not None and isinstance(value, int):
             counted.setdefault(match["version"], {})[match["what"]] = value
     return counted
+
+
+def count_meant(counts: Mapping[str, int]) -> int:
+    """Return the requests meant for a version; those that found no pod to take them are completed and never begun."""
+    return max(counts.get("total", 0), counts.get("completed", 0))
+
+
+def find_unreachable(statistics: Mapping[str, int | str]) -> frozenset[str]:
+    """Return the versions of which no host passes its check."""
+    found = ((HEALTHY.fullmatch(name), value) for name, value in statistics.items())
+    return frozenset(match["version"] for match, value in found if match is not None and value == 0)
 
 
 def count_rejected(statistics: Mapping[str, int | str]) -> int:
