@@ -3,13 +3,16 @@
 import os
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from cluster.errors import NotPossibleError
 from cluster.images.naming import Image, reference
-from cluster.images.pip import CACHE_IN_BUILD, CERTIFICATES, build_settings
+from cluster.images.oci import repack
+from cluster.images.pip import CERTIFICATES, build_settings
 from cluster.node.packages import BUILD_PACKAGES, ensure_packages
 from cluster.processes import Command, exclusive, run, succeeds
 from cluster.progress import Progress
@@ -60,6 +63,15 @@ def docker_answers() -> bool:
     return succeeds(["docker", "info"])
 
 
+@contextmanager
+def _pip_secret() -> Iterator[list[str]]:
+    """Yield the option that lets a RUN mount the secret `pip.conf`: this machine's index."""
+    with tempfile.NamedTemporaryFile("w", prefix="pip-", suffix=".conf") as settings:
+        settings.write(build_settings())
+        settings.flush()
+        yield ["--secret", f"id=pip.conf,src={settings.name}"]
+
+
 @dataclass(frozen=True)
 class Docker:
     """Builds with the daemon; base images come from their registry."""
@@ -67,15 +79,15 @@ class Docker:
     needs_base: bool = False
 
     def build(self, build: Build, base: Image | None, target: Path, progress: Progress) -> None:
-        """Build with BuildKit; a RUN that mounts the secret `pip.conf` sees this machine's index."""
+        """Build with BuildKit."""
         del base, progress
-        with tempfile.TemporaryDirectory() as folder:
-            settings = Path(folder) / "pip.conf"
-            settings.write_text(build_settings())
-            secret = ["--secret", f"id=pip.conf,src={settings}"]
-            command = ["docker", "build", *secret, *build.options(), build.context]
+        with _pip_secret() as secret:
+            command: Command = ["docker", "build", *secret, *build.options(), build.context]
             run(command, env={"DOCKER_BUILDKIT": "1"}, log=log_file(f"image-{build.name}"))
-        run(["docker", "save", "--output", target, reference(build.name)])
+        saved = target.with_suffix(".saved")
+        run(["docker", "save", "--output", saved, reference(build.name)])
+        repack(saved, target, reference(build.name))
+        saved.unlink()
 
 
 @dataclass(frozen=True)
@@ -91,8 +103,12 @@ class Buildah:
             if base:
                 _take_base(base)
             _bud(build)
-            destination = f"oci-archive:{target}:{reference(build.name)}"
-            _buildah(["push", "--quiet", reference(build.name), destination], build.name)
+            saved = target.with_suffix(".saved")
+            # Docker's format: buildah compresses the layers of an OCI archive, which takes longer than the build.
+            name = reference(build.name)
+            _buildah(["push", "--quiet", name, f"docker-archive:{saved}:{name}"], f"{build.name}-push")
+        repack(saved, target, name)
+        saved.unlink()
 
 
 def _storage() -> Path:
@@ -116,12 +132,7 @@ def _take_base(base: Image) -> None:
 
 
 def _bud(build: Build) -> None:
-    settings, wheels = _storage() / "pip.conf", cache_directory() / "pip-cache"
-    wheels.mkdir(exist_ok=True)
-    settings.touch(mode=0o600)
-    settings.write_text(build_settings())
-    mounts = [f"--volume={settings}:/etc/pip.conf:ro", f"--volume={wheels}:{CACHE_IN_BUILD}"]
-    if CERTIFICATES.is_dir():
-        mounts.append(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro")
     isolation = ["--isolation", "chroot", "--network", "host", "--layers"]
-    _buildah(["bud", *isolation, *mounts, *build.options(), build.context], build.name)
+    mounts = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.is_dir() else []
+    with _pip_secret() as secret:
+        _buildah(["bud", *isolation, *mounts, *secret, *build.options(), build.context], build.name)

@@ -15,7 +15,7 @@ from cluster.processes import exclusive
 from cluster.progress import Progress, Silent
 from cluster.settings import REPOSITORY, SOURCE, cache_directory
 
-_KEPT_ARCHIVES = 3  # of one image: a branch and back costs no rebuild
+_KEPT_ARCHIVES = 2  # of one image: a branch and back costs no rebuild
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,22 @@ def build_image(name: str, progress: Progress) -> Image:
     """Return one image of the catalog, built when the cache has none for its content."""
     recipe = RECIPES[name]
     with exclusive(cache_directory() / "locks" / f"image-{name}"):
-        target = archive_path(name, recipe.content_key(progress))
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
+        while not (target := archive_path(name, recipe.content_key(progress))).exists():
             with progress.step(f"build image {name}"):
-                unfinished = target.with_suffix(".building")
-                unfinished.unlink(missing_ok=True)
-                recipe.write(unfinished, progress)
-                unfinished.rename(target)
-            _forget_old(name)
+                _write(recipe, target, progress)
+        _forget_old(name)
         return Image(name, target)
+
+
+def _write(recipe: Recipe, target: Path, progress: Progress) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    recipe.write(unfinished, progress)
+    if archive_path(recipe.name, recipe.content_key(progress)) == target:
+        unfinished.rename(target)
+    else:  # a file was changed under the build: the archive is not what its key says
+        unfinished.unlink()
 
 
 def _forget_old(name: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import platform
 import tarfile
 from collections.abc import Mapping
@@ -44,14 +45,11 @@ class ImageConfig:
 def write_image(target: Path, reference: str, files: Mapping[str, Path], config: ImageConfig) -> None:
     """Write an image archive with these files or folders, by their paths in the image."""
     layer = target.with_suffix(".layer")
-    unfinished = target.with_suffix(".unfinished")
     try:
         _write_layer(layer, files)
-        _write_archive(unfinished, layer, reference, config)
-        unfinished.rename(target)
+        _write_archive(target, layer, reference, config)
     finally:
         layer.unlink(missing_ok=True)
-        unfinished.unlink(missing_ok=True)
 
 
 def _write_layer(layer: Path, files: Mapping[str, Path]) -> None:
@@ -67,35 +65,74 @@ def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _write_archive(target: Path, layer: Path, reference: str, config: ImageConfig) -> None:
-    blobs: dict[str, bytes] = {}
-    layer_hash = _file_hash(layer)
-    described = _stored(config.document(layer_hash), blobs, f"{_MEDIA}.config.v1+json")
-    content = {
-        "mediaType": f"{_MEDIA}.layer.v1.tar",
-        "digest": f"sha256:{layer_hash}",
-        "size": layer.stat().st_size,
-    }
-    manifest = {"schemaVersion": 2, "mediaType": f"{_MEDIA}.manifest.v1+json", "config": described}
-    entry = _stored({**manifest, "layers": [content]}, blobs, f"{_MEDIA}.manifest.v1+json")
-    entry["annotations"] = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
+    digest = _file_hash(layer)
     with tarfile.open(target, "w") as archive:
-        _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        _add(archive, "index.json", json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode())
-        for digest, blob in blobs.items():
-            _add(archive, f"blobs/sha256/{digest}", blob)
-        archive.add(layer, f"blobs/sha256/{layer_hash}")
+        _add_image(archive, reference, json.dumps(config.document(digest)).encode(), {digest: layer.stat().st_size})
+        archive.add(layer, _blob_path(digest))
+
+
+def repack(saved: Path, target: Path, reference: str) -> None:
+    """Write the image of an archive in Docker's format as an OCI archive.
+
+    Its layers are tar files that are not compressed, so their SHA-256 is what the image calls diff_ids.
+    """
+    with tarfile.open(saved) as source, tarfile.open(target, "w") as archive:
+        (manifest,) = json.loads(_content(source, "manifest.json"))
+        config = _content(source, manifest["Config"])
+        digests = [str(each).removeprefix("sha256:") for each in json.loads(config)["rootfs"]["diff_ids"]]
+        layers = [source.getmember(name) for name in manifest["Layers"]]
+        sizes = dict(zip(digests, (_followed(source, layer).size for layer in layers), strict=True))
+        _add_image(archive, reference, config, sizes)
+        for digest, layer in zip(digests, layers, strict=True):
+            entry = tarfile.TarInfo(_blob_path(digest))
+            entry.size = sizes[digest]
+            archive.addfile(entry, source.extractfile(layer))
+
+
+def _followed(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tarfile.TarInfo:
+    # A layer that an image has twice is a link.
+    return archive.getmember(_normal(member)) if member.issym() else member
+
+
+def _normal(link: tarfile.TarInfo) -> str:
+    return os.path.normpath(str(Path(link.name).parent / link.linkname))
+
+
+def _content(archive: tarfile.TarFile, name: str) -> bytes:
+    member = archive.extractfile(name)
+    if member is None:
+        raise ValueError(f"{name} is not a file of the archive")
+    return member.read()
+
+
+def _add_image(archive: tarfile.TarFile, reference: str, config: bytes, layers: Mapping[str, int]) -> None:
+    """Add all but the layers, which are given by their SHA-256 with their sizes in bytes."""
+    described = {"mediaType": f"{_MEDIA}.config.v1+json", **_add_blob(archive, config)}
+    contents = [
+        {"mediaType": f"{_MEDIA}.layer.v1.tar", "digest": f"sha256:{digest}", "size": size}
+        for digest, size in layers.items()
+    ]
+    media = f"{_MEDIA}.manifest.v1+json"
+    manifest = {"schemaVersion": 2, "mediaType": media, "config": described, "layers": contents}
+    names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
+    entry = {"mediaType": media, **_add_blob(archive, json.dumps(manifest).encode()), "annotations": names}
+    _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    _add(archive, "index.json", json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode())
+
+
+def _add_blob(archive: tarfile.TarFile, content: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(content).hexdigest()
+    _add(archive, _blob_path(digest), content)
+    return {"digest": f"sha256:{digest}", "size": len(content)}
+
+
+def _blob_path(digest: str) -> str:
+    return f"blobs/sha256/{digest}"
 
 
 def _file_hash(path: Path) -> str:
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
-
-
-def _stored(document: dict[str, Any], blobs: dict[str, bytes], media: str) -> dict[str, Any]:
-    blob = json.dumps(document).encode()
-    digest = hashlib.sha256(blob).hexdigest()
-    blobs[digest] = blob
-    return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(blob)}
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -107,8 +144,5 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 def read_digest(archive: Path) -> str:
     """Return the digest of the one image in an OCI archive."""
     with tarfile.open(archive) as members:
-        index = members.extractfile("index.json")
-        if index is None:
-            raise ValueError(f"{archive}: no index.json")
-        digest: str = json.load(index)["manifests"][0]["digest"]
+        digest: str = json.loads(_content(members, "index.json"))["manifests"][0]["digest"]
         return digest

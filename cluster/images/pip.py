@@ -1,6 +1,6 @@
 """The machine's pip: which command it is, and its settings for builds that must see the same index."""
 
-import configparser
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +8,10 @@ from pathlib import Path
 from cluster.processes import exclusive, run
 from cluster.settings import cache_directory, log_file
 
-CACHE_IN_BUILD = "/var/cache/pip"
 CERTIFICATES = Path("/etc/ssl/certs")
 _BUNDLE = CERTIFICATES / "ca-certificates.crt"
 # Settings that mean the same inside a build; paths of this machine would not.
-_PASSED_ON = "index-url", "extra-index-url", "trusted-host", "timeout", "proxy", "retries"
+_PASSED_ON = "index-url", "extra-index-url", "trusted-host", "timeout", "default-timeout", "proxy", "retries"
 
 
 def pip_command() -> list[str]:
@@ -27,11 +26,11 @@ def pip_command() -> list[str]:
 
 
 def build_settings() -> str:
-    """Return a pip.conf for builds: this machine's index and certificates, and a cache that outlives the build.
+    """Return a pip.conf for builds: this machine's index and certificates.
 
-    It is mounted, never copied: it may hold credentials.
+    It is mounted as a secret, never copied: it may hold credentials.
     """
-    settings = {"disable-pip-version-check": "true", "cache-dir": CACHE_IN_BUILD, **_machine_settings()}
+    settings = {"disable-pip-version-check": "true", **_machine_settings()}
     if _BUNDLE.exists():
         settings["cert"] = str(_BUNDLE)
     lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
@@ -39,14 +38,17 @@ def build_settings() -> str:
 
 
 def _machine_settings() -> dict[str, str]:
-    listed = run([*pip_command(), "config", "list"])
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(f"[all]\n{listed}")
+    return passed_on(run([*pip_command(), "config", "list"]))
+
+
+def passed_on(listed: str) -> dict[str, str]:
+    """Return what builds get of the output of `pip config list`: lines like global.timeout='60'."""
+    settings = dict(line.split("=", 1) for line in listed.splitlines() if "=" in line)
     found: dict[str, str] = {}
     # Weakest first, as pip ranks them: files, then the environment.
     for scope in ("global", "install", ":env:"):
         for name in _PASSED_ON:
-            value = parser["all"].get(f"{scope}.{name}")
-            if value:
-                found[name] = value.strip("'\"").replace("\\n", "\n  ")
+            if f"{scope}.{name}" in settings:
+                value = str(ast.literal_eval(settings[f"{scope}.{name}"]))
+                found[name.removeprefix("default-")] = value.strip().replace("\n", "\n  ")
     return found

@@ -32,7 +32,8 @@ _BINARIES = (
     "coredns",
     "pause",
 )
-_KEPT_AFTER_DOWN = "log"
+# containerd's store of images survives: the next node of this name starts with them, like a machine after a reboot.
+_KEPT = "log", "containerd"
 
 
 def up(spec: NodeSpec, progress: Progress) -> None:
@@ -53,9 +54,16 @@ def up(spec: NodeSpec, progress: Progress) -> None:
 
 
 def down(spec: NodeSpec) -> None:
-    """End the node: its processes, mounts, interfaces, cgroups and files; only its logs stay."""
+    """End the node: its processes, mounts, interfaces, cgroups and state; its logs and its images stay."""
     with exclusive(_lock(spec)):
         _remove(spec)
+
+
+def purge(spec: NodeSpec) -> None:
+    """End the node and remove its logs and images too."""
+    with exclusive(_lock(spec)):
+        _remove(spec)
+        shutil.rmtree(spec.directory, ignore_errors=True)
 
 
 def check_possible() -> None:
@@ -72,7 +80,7 @@ def _start(spec: NodeSpec, progress: Progress) -> None:
     binaries = _prepare(progress)
     _lay_out(spec, binaries)
     write_credentials(spec)
-    write_configuration(spec, [image.archive for image in build_images(NODE_IMAGES, progress)])
+    write_configuration(spec, build_images(NODE_IMAGES, progress))
     cgroups = node_cgroups(spec.name)
     # The list comes first: `down` must find what a killed `up` has made.
     (spec.directory / "run" / "cgroups").write_text("".join(f"{path}\n" for path in cgroups))
@@ -90,7 +98,7 @@ def _prepare(progress: Progress) -> dict[str, Path]:
 
 
 def _lay_out(spec: NodeSpec, binaries: dict[str, Path]) -> None:
-    for name in ("bin", "etc", "log", "run", "state/containerd", "state/kubelet", "state/cni"):
+    for name in ("bin", "etc", "log", "run", "containerd", "state/kubelet", "state/cni"):
         (spec.directory / name).mkdir(parents=True, exist_ok=True)
     for name in ("pods", "containers"):
         (spec.directory / "state" / "log" / name).mkdir(parents=True)
@@ -106,7 +114,7 @@ def _remove(spec: NodeSpec) -> None:
     if not spec.directory.exists():
         return
     for path in spec.directory.iterdir():
-        if path.is_dir() and path.name != _KEPT_AFTER_DOWN:
-            shutil.rmtree(path)
-        elif path.is_file():
+        if path.is_file():
             path.unlink()
+        elif path.name not in _KEPT:
+            shutil.rmtree(path)

@@ -129,8 +129,9 @@ daemon kube-apiserver kube-apiserver --etcd-servers="$ETCD_URL" \
 import_images() {
   local tar
   await 60 containerd ctr version
-  while read -r tar; do
-    ctr -n k8s.io images import "$tar"
+  while read -r reference digest tar; do
+    [ "$(ctr -n k8s.io images list "name==$reference" | awk 'NR == 2 {print $3}')" = "$digest" ] ||
+      ctr -n k8s.io images import "$tar"
   done < "$etc/images"
 }
 import_images > "$log/import.log" 2>&1 3>&- &
