@@ -1,0 +1,1 @@
+"""The main job on a whole cluster: `python -m cluster.demo`."""

@@ -1,0 +1,196 @@
+"""Sends card transactions to the model at a steady rate and keeps every answer: runs in a pod of the cluster.
+
+GET  /answers?after=N     the answers after number N: [number, second, version, status, milliseconds]; status 0: none
+GET  /clock               the second now, by the clock that the answers carry
+POST /rate?per_second=40  send so many from now on; 0 stops
+POST /new-category?share=0.5   let so many of the transactions be in a category that no model was trained on
+GET  /metrics, /healthz
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+from traffic import request_body, transactions
+
+KEPT = 50_000  # answers
+BODIES = 500  # different transactions
+SENDERS = 8
+TIMEOUT = 5.0  # seconds for one answer
+UNKNOWN = ""  # the version where no model answered
+
+Answer = tuple[int, float, str, int, float]
+
+
+@dataclass
+class Ledger:
+    """Every answer, up to `KEPT` of them, and counters that only grow."""
+
+    answers: deque[Answer] = field(default_factory=lambda: deque(maxlen=KEPT))
+    counted: Counter[tuple[str, int]] = field(default_factory=Counter)
+    last_seen: dict[str, float] = field(default_factory=dict)
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, version: str, status: int, seconds: float) -> None:
+        """Keep one answer, under the time at which it came."""
+        with self.lock:
+            now = time.time()
+            self.answers.append((next(self.numbers), now, version, status, round(seconds * 1000, 1)))
+            self.counted[version, status] += 1
+            self.last_seen[version] = now
+
+    def after(self, number: int) -> list[Answer]:
+        """Return the answers after one."""
+        with self.lock:
+            newest = itertools.takewhile(lambda answer: answer[0] > number, reversed(self.answers))
+            return list(newest)[::-1]
+
+    def exposition(self) -> str:
+        """Return the counters as Prometheus reads them."""
+        with self.lock:
+            counted, seen = dict(self.counted), dict(self.last_seen)
+        lines = ["# TYPE demo_answers_total counter"]
+        lines += [
+            f'demo_answers_total{{version="{version}",status="{status}"}} {count}'
+            for (version, status), count in counted.items()
+        ]
+        lines.append("# TYPE demo_last_answer_timestamp_seconds gauge")
+        lines += [f'demo_last_answer_timestamp_seconds{{version="{v}"}} {at:.3f}' for v, at in seen.items()]
+        return "\n".join(lines) + "\n"
+
+
+class Traffic:
+    """What is sent, and how fast; changed from outside while it runs."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng()
+        self._lock = threading.Condition()
+        self._rate, self._next = 0.0, 0.0
+        self._bodies = self._drawn(0.0)
+
+    def set_rate(self, per_second: float) -> None:
+        """Send so many requests a second from now on."""
+        with self._lock:
+            self._rate, self._next = per_second, time.monotonic()
+            self._lock.notify_all()
+
+    def set_new_category(self, share: float) -> None:
+        """Draw new transactions, so many of them in the new category."""
+        self._bodies = self._drawn(share)
+
+    def await_turn(self) -> bytes:
+        """Wait until the next request is due and return its body; a late one does not make the rest hurry."""
+        with self._lock:
+            while not self._rate:
+                self._lock.wait()
+            now = time.monotonic()
+            due = max(self._next, now - 1 / self._rate)
+            self._next = due + 1 / self._rate
+        time.sleep(max(0.0, due - now))
+        bodies = self._bodies
+        return bodies[int(time.monotonic() * 1e6) % len(bodies)]
+
+    def _drawn(self, share: float) -> list[bytes]:
+        rows = transactions(self._random, BODIES, share)
+        return [json.dumps(request_body([row])).encode() for row in rows]
+
+
+class Sender(threading.Thread):
+    """One client with one connection, which it keeps as long as it works."""
+
+    def __init__(self, target: str, traffic: Traffic, ledger: Ledger) -> None:
+        super().__init__(daemon=True)
+        self._connection = http.client.HTTPConnection(target, timeout=TIMEOUT)
+        self._traffic, self._ledger = traffic, ledger
+
+    def run(self) -> None:
+        """Send for ever."""
+        while True:
+            body = self._traffic.await_turn()
+            began = time.monotonic()
+            version, status = self._send(body)
+            self._ledger.note(version, status, time.monotonic() - began)
+
+    def _send(self, body: bytes) -> tuple[str, int]:
+        try:
+            self._connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+            answer = self._connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException) as fault:
+            print(f"no answer: {type(fault).__name__}: {fault}", flush=True)
+            self._connection.close()
+            return UNKNOWN, 0
+        return answer.headers.get("X-Model-Version", UNKNOWN), answer.status
+
+
+def handler(traffic: Traffic, ledger: Ledger) -> type[BaseHTTPRequestHandler]:
+    """Return what answers questions and takes orders."""
+
+    class Desk(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked, given = self._asked()
+            match asked:
+                case "/answers":
+                    self._answer(json.dumps(ledger.after(int(given.get("after", "0")))))
+                case "/clock":
+                    self._answer(json.dumps(time.time()))
+                case "/metrics":
+                    self._answer(ledger.exposition())
+                case "/healthz":
+                    self._answer("ok")
+                case _:
+                    self._answer("not found", 404)
+
+        def do_POST(self) -> None:
+            asked, given = self._asked()
+            match asked:
+                case "/rate":
+                    traffic.set_rate(float(given["per_second"]))
+                case "/new-category":
+                    traffic.set_new_category(float(given["share"]))
+                case _:
+                    return self._answer("not found", 404)
+            self._answer(json.dumps(time.time()))
+
+        def _asked(self) -> tuple[str, dict[str, str]]:
+            parts = urlsplit(self.path)
+            return parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}
+
+        def _answer(self, text: str, status: int = 200) -> None:
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing of each question."""
+
+    return Desk
+
+
+def main() -> None:
+    """Serve, and send once told how fast."""
+    traffic, ledger = Traffic(), Ledger()
+    for _ in range(SENDERS):
+        Sender(os.environ["TARGET"], traffic, ledger).start()
+    ThreadingHTTPServer(("", 8080), handler(traffic, ledger)).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
