@@ -27,6 +27,11 @@ class Admission:
         """Whether every thread is held by a prediction past its deadline: a thread cannot be interrupted."""
         return self._overdue >= self._threads
 
+    @property
+    def running(self) -> int:
+        """How many predictions have begun or wait, given up on or not."""
+        return self._taken
+
     async def run(self, work: Callable[[], T], seconds: float) -> T:
         """Run `work` on a prediction thread. Raises `RequestError`: 429 with no place free, 504 past `seconds`."""
         if self._taken >= self._places:

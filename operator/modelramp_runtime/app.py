@@ -91,6 +91,11 @@ class ModelServer:
         """Whether the server is going away."""
         return self._readiness.phase is Phase.DRAINING
 
+    @property
+    def left_behind(self) -> int:
+        """How many predictions are still running; a thread cannot be interrupted."""
+        return self._admission.running
+
     def drain(self) -> None:
         """Turn unready for good and ask callers to come back on another connection."""
         self._readiness.draining()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
 import signal
 import time
 from types import FrameType
@@ -76,8 +78,12 @@ def serve(settings: Settings) -> int:
         ws="none",
         backlog=2048,
         timeout_keep_alive=settings.keepalive_seconds,
-        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
     )
     DrainingServer(config, server, settings.drain_seconds).run()
-    LOG.info("stopped", extra=fields())
+    LOG.info("stopped", extra=fields(left_behind=server.left_behind))
+    if server.left_behind:
+        # The interpreter would wait for their threads, until it is killed.
+        logging.shutdown()
+        os._exit(0)
     return 0

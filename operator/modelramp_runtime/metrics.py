@@ -7,7 +7,7 @@ and the two arms of one never mix. Label values are bounded: outputs and classes
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -69,67 +69,46 @@ class ValueHistogram(Collector):
         yield family
 
 
+_without_created: Callable[[], None] = disable_created_metrics
+_VERSION = ("model", "version")
+_ARM = (*_VERSION, "arm")
+
+
 class Metrics:
     """The counters of one server, in a registry of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        disable_created_metrics()  # as many series again, which no query here needs
+        _without_created()  # as many series again, which no query here needs
         self.registry = CollectorRegistry()
         self._model = (settings.model_name, settings.model_version)
         self._max_classes, self._max_outputs = settings.max_classes, settings.max_outputs
         self._classes: dict[str, set[str]] = {}
         self._outputs: set[str] = set()
-        names, registry = ("model", "version", "arm"), self.registry
-        self._requests = Counter(
-            "modelramp_requests", "Requests to /invocations by status.", (*names, "code"), registry=registry
-        )
-        self._errors = Counter(
-            "modelramp_request_errors",
-            "Requests without a prediction by cause.",
-            (*names, "kind"),
-            registry=registry,
-        )
-        self._duration = Histogram(
-            "modelramp_request_duration_seconds",
-            "From the request's head to the answer, whatever it was.",
-            names,
-            buckets=settings.duration_buckets,
-            registry=registry,
-        )
-        self._predict = Histogram(
-            "modelramp_predict_duration_seconds",
-            "The model's own predict.",
-            names,
-            buckets=settings.duration_buckets,
-            registry=registry,
-        )
-        self._in_flight = Gauge(
-            "modelramp_requests_in_flight", "Requests that are being answered.", names, registry=registry
-        )
-        self._non_finite = Counter(
-            "modelramp_prediction_non_finite",
-            "Predictions NaN or infinite.",
-            (*names, "output"),
-            registry=registry,
-        )
-        self._class = Counter(
-            "modelramp_prediction_class",
-            "Predictions by class.",
-            (*names, "output", "class"),
-            registry=registry,
-        )
+        self._requests = self._counter("requests", "Requests to /invocations by status.", "code")
+        self._errors = self._counter("request_errors", "Requests without a prediction by cause.", "kind")
+        self._non_finite = self._counter("prediction_non_finite", "Predictions NaN or infinite.", "output")
+        self._class = self._counter("prediction_class", "Predictions by class.", "output", "class")
+        edges = settings.duration_buckets
+        self._duration = self._histogram("request", "From a request's head to its answer, whatever it is.", edges)
+        self._predict = self._histogram("predict", "The model's own predict.", edges)
+        self._in_flight = self._gauge("requests_in_flight", "Requests that are being answered.", _ARM)
+        self._load = self._gauge("model_load_seconds", "Time to load the model.", _VERSION)
         self._value = ValueHistogram(
-            "modelramp_prediction_value",
-            "Finite predicted numbers.",
-            (*names, "output"),
-            settings.prediction_buckets,
+            "modelramp_prediction_value", "Predicted numbers.", (*_ARM, "output"), settings.prediction_buckets
         )
-        self._load = Gauge(
-            "modelramp_model_load_seconds", "Time to load the model.", ("model", "version"), registry=registry
-        )
-        registry.register(self._value)
-        ProcessCollector(registry=registry)
+        self.registry.register(self._value)
+        ProcessCollector(registry=self.registry)
         self._start_at_zero()
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"modelramp_{name}", documentation, (*_ARM, *labels), registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, labels: tuple[str, ...]) -> Gauge:
+        return Gauge(f"modelramp_{name}", documentation, labels, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, edges: Sequence[float]) -> Histogram:
+        full_name = f"modelramp_{name}_duration_seconds"
+        return Histogram(full_name, documentation, _ARM, buckets=edges, registry=self.registry)
 
     def _start_at_zero(self) -> None:
         # A rate over a series that appears with its first error misses that error.

@@ -18,7 +18,7 @@ import pytest
 from modelramp_runtime.lifecycle import serve
 from modelramp_runtime.settings import read_settings
 from tests.runtime.conftest import Fraud
-from tests.runtime.serving import IDENTITY, Caller, Served, awaited, is_listening, is_ready, served_here, start
+from tests.runtime.serving import IDENTITY, Answer, Caller, Served, awaited, is_listening, is_ready, served_here, start
 
 ROW = {"amount": 50.0, "age": 40, "visits": 3, "country": "FR", "vip": False}
 
@@ -28,8 +28,10 @@ def processes(fraud: Fraud, moody: Path, tmp_path_factory: pytest.TempPathFactor
     """The processes of this file, started side by side."""
     logs = tmp_path_factory.mktemp("logs")
     started = {
-        "fraud": start(fraud.directory, logs / "fraud", MODELRAMP_DRAIN_SECONDS="1", MODELRAMP_LOG_REQUESTS="all"),
-        "busy": start(moody, logs / "busy", MODELRAMP_DRAIN_SECONDS="0"),
+        "fraud": start(fraud.directory, logs / "fraud", MODELRAMP_DRAIN_SECONDS="2", MODELRAMP_LOG_REQUESTS="all"),
+        "busy": start(
+            moody, logs / "busy", MODELRAMP_DRAIN_SECONDS="0", MODELRAMP_SHUTDOWN_SECONDS="3", MODELRAMP_THREADS="2"
+        ),
     }
     yield started
     for served in started.values():
@@ -93,7 +95,7 @@ def test_no_request_is_lost_when_one_of_two_servers_is_told_to_go(
     def watch() -> None:
         while not is_over.is_set():
             ready[:] = [served for served in (one, other) if is_ready(served)]
-            is_over.wait(0.05)
+            is_over.wait(0.3)
 
     def load(_: int) -> list[tuple[int, int]]:
         callers = {served.port: Caller(served.port) for served in (one, other)}
@@ -109,15 +111,17 @@ def test_no_request_is_lost_when_one_of_two_servers_is_told_to_go(
     watcher.start()
     with ThreadPoolExecutor(4) as pool:
         loads = [pool.submit(load, n) for n in range(4)]
-        awaited(lambda: one.metric("modelramp_requests_total", code="200") >= 50, "load on both")
-        assert one.process is not None
-        one.process.send_signal(signal.SIGTERM)
-        status = one.process.wait(20)
-        answered = other.metric("modelramp_requests_total", code="200")
-        awaited(lambda: other.metric("modelramp_requests_total", code="200") >= answered + 50, "the rest goes on")
-        is_over.set()
+        try:
+            awaited(lambda: one.metric("modelramp_requests_total", code="200") >= 50, "load on both")
+            assert one.process is not None
+            one.process.send_signal(signal.SIGTERM)
+            status = one.process.wait(20)
+            answered = other.metric("modelramp_requests_total", code="200")
+            awaited(lambda: other.metric("modelramp_requests_total", code="200") >= answered + 50, "it goes on")
+        finally:
+            is_over.set()
+            watcher.join()
         seen = [answer for load in loads for answer in load.result()]
-    watcher.join()
     assert status == 0
     assert {code for _, code in seen} == {200}
     assert {port for port, _ in seen} == {one.port, other.port}
@@ -125,20 +129,27 @@ def test_no_request_is_lost_when_one_of_two_servers_is_told_to_go(
     assert said == ["model loaded", "draining", "stopped"]
 
 
-def test_a_request_in_flight_is_answered_before_the_process_ends(processes: dict[str, Served], tmp_path: Path) -> None:
+def test_a_request_in_flight_is_answered_and_one_that_never_ends_is_left_behind(
+    processes: dict[str, Served], tmp_path: Path
+) -> None:
     served, gate = processes["busy"], tmp_path / "gate"
     awaited(lambda: is_ready(served), "ready", 60)
-    waiting = {"dataframe_records": [{"mood": f"wait {gate}", "x": 1.0}]}
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(served.predict, waiting)
-        awaited(lambda: served.metric("modelramp_requests_in_flight", arm="live") == 1, "in flight")
+
+    def wait_for(name: Path) -> Answer:
+        return served.predict({"dataframe_records": [{"mood": f"wait {name}", "x": 1.0}]})
+
+    with ThreadPoolExecutor(2) as pool:
+        asked, endless = pool.submit(wait_for, gate), pool.submit(wait_for, tmp_path / "never")
+        awaited(lambda: served.metric("modelramp_requests_in_flight", arm="live") == 2, "in flight")
         assert served.process is not None
         served.process.send_signal(signal.SIGTERM)
         awaited(lambda: not is_listening(served.port), "no new connection is taken")
         assert not asked.done()
         gate.touch()
         assert asked.result().predictions == [1.0]
-    assert served.process.wait(20) == 0
+        assert served.process.wait(30) == 0
+        assert endless.exception() is not None or endless.result().status >= 500
+    assert served.log_lines()[-1]["left_behind"] == 1
 
 
 def _run(tmp_path: Path, **variables: str) -> tuple[int, str, str]:
