@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from modelramp import __version__
+from modelramp.lean import import_lazily
 from modelramp.router.__main__ import add_drain, add_follow, until_told_to_stop
 from modelramp.router.journal import log_to_stdout
 
@@ -69,6 +70,7 @@ def _add_user(commands: Any) -> None:
 
 def run_operator(_chosen: argparse.Namespace) -> int:
     """Run the operator until it is told to stop; the process ends here, whatever else still runs in it."""
+    import_lazily()
     from modelramp.logs import flush_logs, log_json  # noqa: PLC0415
     from modelramp.process import Process  # noqa: PLC0415
     from modelramp.settings import SettingsError, read_settings  # noqa: PLC0415
@@ -111,6 +113,7 @@ def print_crd(_chosen: argparse.Namespace) -> int:
 
 def serve_router(chosen: argparse.Namespace) -> int:
     """Run the follower or the drain."""
+    import_lazily()
     log_to_stdout()
     return asyncio.run(until_told_to_stop(chosen.serve(chosen)))
 

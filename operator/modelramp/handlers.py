@@ -28,6 +28,7 @@ from modelramp.adapters.kinds import (
     POD,
     Kind,
 )
+from modelramp.adapters.kubernetes import PAGE
 from modelramp.adapters.store import Store
 from modelramp.ports import Clock, Ref
 
@@ -78,6 +79,8 @@ class Watches:
         tasks = await kopf.spawn_tasks(
             registry=self.registry(),
             settings=watch_settings(),
+            # Else kopf asks for the user's name, which the user of a pod need not have.
+            identity=FIELD_MANAGER,  # type: ignore[arg-type]
             standalone=True,
             clusterwide=not self.namespaces,
             namespaces=list(self.namespaces),
@@ -200,8 +203,9 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 5
     settings.watching.inactivity_timeout = 70
     settings.watching.server_timeout = 600
+    settings.watching.chunk_size = PAGE
     settings.queueing.worker_limit = None
-    settings.queueing.idle_timeout = 1
+    settings.queueing.idle_timeout = 0.05  # a worker keeps its last object so long
     settings.queueing.exit_timeout = 1
     settings.process.ultimate_exiting_timeout = None  # the process sees to its own end
     for kind in WATCHED:

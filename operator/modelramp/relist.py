@@ -8,9 +8,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from modelramp.adapters.kinds import Kind
 from modelramp.adapters.kubernetes import Cluster, Listing
+from modelramp.adapters.slim import slim
 from modelramp.adapters.store import Store
 from modelramp.ports import Ref
 from modelramp.rollout.observation import Failed
@@ -65,7 +67,7 @@ class Relist:
         """Read a kind in all namespaces; of several lists the oldest says what may be missing from them."""
         items: list[Listing] = []
         for namespace in self.namespaces or (None,):
-            listing = await self.cluster.list(kind, namespace, self.selector(kind))
+            listing = await self.cluster.list(kind, namespace, self.selector(kind), partial(slim, kind))
             if isinstance(listing, Failed):
                 return listing
             items.append(listing)

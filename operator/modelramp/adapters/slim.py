@@ -17,7 +17,9 @@ _CONTAINER_STATUS = ("name", "state", "lastState")
 
 
 def slim(kind: Kind, obj: Object) -> Object:
-    """Return what the store keeps of an object."""
+    """Return what the store keeps of an object; of what is slim already, all."""
+    if _PACKED in obj:
+        return obj
     if kind == CONFIG_MAP:  # its managedFields say who wrote a weight
         return obj
     if kind == POD:
