@@ -79,6 +79,18 @@ def test_1_weights_sum_to_100_and_stable_is_always_there(world: World) -> bool:
     return bool(found)
 
 
+@over(Phase.STARTING)
+def test_2_nobody_is_sent_to_a_version_that_the_router_cannot_connect_to(world: World) -> bool:
+    effect, attempt = world.seen.effect, world.status.attempt
+    if not isinstance(effect, Value) or attempt is None or attempt.version not in effect.value.unreachable:
+        return False
+    decision = turn(world)
+    tried = decision.status.attempt
+    still = tried is not None and tried.id == attempt.id
+    assert not (still and decision.status.phase in (*WITH_TRAFFIC, Phase.PROMOTED))
+    return still
+
+
 @over(*WITH_TRAFFIC)
 def test_2_up_one_declared_step_at_a_time_and_down_only_to_zero(world: World) -> bool:
     before, after = world.status, turn(world).status

@@ -32,6 +32,9 @@ MUTANTS = {
     "a step is skipped": Mutant(
         "test_2_", "machine.py", "attempt.step + 1)", "min(attempt.step + 2, len(attempt.plan.steps) - 1))"
     ),
+    "traffic goes where the router cannot connect to": Mutant(
+        "test_2_nobody", "progress.py", "attempt.version in turn.seen.effect.value.unreachable", "False"
+    ),
     "the hold is not waited for": Mutant(
         "test_3_every", "progress.py", "turn.seen.now - attempt.settled_at < hold", "False"
     ),

@@ -183,7 +183,8 @@ def effects(dice: Dice, status: Status) -> Value[Effect] | NoData | Failed:
     active = {version: dice.choice([0, 0, 3]) for version in VERSIONS}
     wanted = desired(status)
     in_effect = dice.usual(wanted, None, splits(dice, wanted))
-    answer = Value(Effect(in_effect, counted, active))
+    unreachable = dice.usual(frozenset(), frozenset(dice.subset(VERSIONS)))
+    answer = Value(Effect(in_effect, counted, active, unreachable=unreachable))
     return dice.usual(answer, NoData("NotAsked", ""), Failed("NoRouter", ""))
 
 

@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 
 from modelramp.router.admin import Failure, Unreadable
+from modelramp.router.render import Backend, render_config_map
 from modelramp.router.stats import RouterEffect, read_effect
-from tests.router.rig import free_port, rigged
+from tests.router.rig import NAME, NAMESPACE, eventually, free_port, rigged
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,6 +32,33 @@ async def test_the_effect_is_what_envoy_itself_says(tmp_path: Path) -> None:
         data = rig.data({"7": 90, "8": 10})
         assert f"version_info: {effect.rds_version}\n" in data["rds.yaml"]
         assert f"version_info: {effect.cds_version}\n" in data["cds.yaml"]
+
+
+async def test_a_version_that_takes_no_connection_is_told_from_one_that_does(tmp_path: Path) -> None:
+    async with rigged(tmp_path, lambda rig: rig.data({"7": 100, "8": 0})) as rig:
+        assert rig.envoy is not None
+        stats = rig.envoy.stats
+        nowhere = Backend("9", "127.0.0.1", free_port())
+        known = [Backend(version, "127.0.0.1", rig.upstreams[version].port) for version in ("7", "8")]
+        data = render_config_map(NAMESPACE, NAME, [*known, nowhere], stable="7", split={"7": 100}, mirror={})
+        rig.put(data)
+        await rig.settled(data)
+
+        async def unreachable() -> frozenset[str]:
+            effect = await read_effect(rig.session, stats)
+            assert isinstance(effect, RouterEffect)
+            return effect.unreachable
+
+        async def only_nine() -> bool:
+            return await unreachable() == {"9"}
+
+        async def none() -> bool:
+            return not await unreachable()
+
+        await eventually(only_nine, "8 takes connections though nothing is sent to it; nobody is at 9")
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", nowhere.port)
+        async with server:
+            assert await eventually(none, "9 takes connections now") < 4
 
 
 async def test_the_statistics_port_shows_and_changes_nothing_else(tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ def fold(answers: Answers, stored: Stored, requests: Mapping[str, int]) -> Readi
     first = next(iter(effects.values()))
     split = None if differences else Split(dict(first.weights), dict(first.mirror))
     active = {version: sum(each.active.get(version, 0) for each in effects.values()) for version in _versions(effects)}
-    return Value(Effect(split, requests, active, "; ".join(differences)))
+    unreachable = frozenset().union(*(each.unreachable for each in effects.values()))
+    return Value(Effect(split, requests, active, "; ".join(differences), unreachable))
 
 
 def _silent(silent: Mapping[str, Unreadable]) -> Sequence[str]:

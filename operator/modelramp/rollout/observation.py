@@ -114,13 +114,15 @@ class Effect:
 
     `in_effect` is the split that every ready proxy runs, None while they differ. `requests` are counters of
     requests sent to each version, live and mirrored together; they only grow, but for restarts of a proxy.
-    `active` are requests in flight now.
+    `active` are requests in flight now, `unreachable` the versions that a proxy knows it cannot connect to: a pod
+    can be ready before its Service leads to it.
     """
 
     in_effect: Split | None
     requests: Mapping[str, int] = field(default_factory=dict, hash=False)
     active: Mapping[str, int] = field(default_factory=dict, hash=False)
     detail: str = ""
+    unreachable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

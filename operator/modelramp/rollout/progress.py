@@ -81,6 +81,8 @@ def _starting(turn: Turn, attempt: Attempt) -> Signal:
     following = _following(attempt)
     if following is not SignalKind.FINISH and not converged(turn.status, turn.seen):
         return _hold("WaitingForEffect", "waiting until the router has taken up the present split")
+    if isinstance(turn.seen.effect, Value) and attempt.version in turn.seen.effect.value.unreachable:
+        return _hold("WaitingForEffect", f"waiting until the router can connect to version {attempt.version}")
     return Signal(following, "Ready", f"version {attempt.version} is ready")
 
 

@@ -53,6 +53,7 @@ class RenderSettings:
     idle_timeout: float = 3.0
     max_connection_age: float = 3.0
     dns_refresh: float = 5.0
+    check_interval: float = 5.0
     retries: int = 3
     stable_breaker: Breaker = field(default_factory=lambda: Breaker(4096, 4096, 4096))
     candidate_breaker: Breaker = field(default_factory=Breaker)
@@ -205,6 +206,8 @@ def render_cluster(namespace: str, name: str, backend: Backend, is_stable: bool,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
         "circuit_breakers": circuit_breakers(settings.stable_breaker if is_stable else settings.candidate_breaker),
+        "health_checks": [connection_check(settings)],
+        "ignore_health_on_host_removal": True,
         "typed_extension_protocol_options": {HTTP_OPTIONS: http_options(settings)},
     }
 
@@ -221,6 +224,24 @@ def discovery(host: str, settings: RenderSettings) -> Document:
             "dns_failure_refresh_rate": {"base_interval": "0.250s", "max_interval": "2s"},
         }
     return {"type": "STATIC"}
+
+
+def connection_check(settings: RenderSettings) -> Document:
+    """Return a check that somebody takes connections: a pod can be ready before its Service leads to it.
+
+    It keeps no request back, for a cluster without a healthy host is in panic and gets all of them.
+    """
+    return {
+        "tcp_health_check": {},
+        "timeout": seconds(settings.connect_timeout),
+        "interval": seconds(settings.check_interval),
+        "no_traffic_interval": "1s",
+        "no_traffic_healthy_interval": seconds(settings.check_interval),
+        "unhealthy_interval": "1s",
+        "healthy_threshold": 1,
+        "unhealthy_threshold": 2,
+        "reuse_connection": False,
+    }
 
 
 def circuit_breakers(breaker: Breaker) -> Document:
