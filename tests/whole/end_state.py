@@ -1,0 +1,44 @@
+"""What is left when all is settled, without what may differ between two runs of the same story: times and names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from modelramp.adapters.kinds import CONFIG_MAP, DEPLOYMENT, EPOCH, FINALIZER, MODEL_DEPLOYMENT, NAME, SERVICE
+from modelramp.ports import Ref
+from tests.whole.admin import Admin
+from tests.whole.observer import Trace
+
+_TIMES = ("at", "since", "startedAt", "phaseSince", "settledAt", "lastTransitionTime", "countedFrom")
+_MADE_UP = re.compile(r"(?<=\b\d-)[0-9a-f]{6}\b|(?<=version_info: )[0-9a-f]{12}\b")
+"""An attempt's id; a digest that the namespace's name is part of."""
+
+
+async def end_state(admin: Admin, trace: Trace, ref: Ref) -> dict[str, Any]:
+    """Return the object's status, its route, its workloads and the Events about it, comparable between runs."""
+    model = await admin.get(MODEL_DEPLOYMENT, ref.namespace, ref.name)
+    config_map = await admin.get(CONFIG_MAP, ref.namespace, f"{ref.name}-traffic")
+    owned = [item for kind in (DEPLOYMENT, SERVICE) for item in (await admin.list(kind, ref.namespace, f"{NAME}={ref.name}"))[0]]
+    marks = {key: value for key, value in config_map["metadata"]["annotations"].items() if key != EPOCH}
+    found = {
+        "status": model["status"],
+        "claimed": FINALIZER in model["metadata"]["finalizers"],
+        "route": {"data": config_map["data"], "marks": marks},
+        "owned": sorted(f"{item['metadata']['name']} {item['spec'].get('replicas')}" for item in owned),
+        "events": sorted(f"{reason}: {note}" for reason, note in trace.events(ref)),
+    }
+    comparable: dict[str, Any] = _plain(found, ref)
+    return comparable
+
+
+def _plain(value: Any, ref: Ref) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(item, ref) for key, item in value.items() if key not in _TIMES}
+        case list():
+            return [_plain(item, ref) for item in value]
+        case str():
+            return _MADE_UP.sub("MADE-UP", value.replace(ref.namespace, "NAMESPACE"))
+        case _:
+            return value
