@@ -50,6 +50,17 @@ def test_every_reason_is_documented(reason: str) -> None:
     assert f"`{reason}`" in REASONS
 
 
+def metrics() -> set[str]:
+    sources = [ROOT / "operator/modelramp/telemetry.py", ROOT / "operator/modelramp_runtime/metrics.py"]
+    return {name for path in sources for name in re.findall(r'"(modelramp_[a-z_]+)"', path.read_text())}
+
+
+@pytest.mark.parametrize("metric", sorted(metrics()))
+def test_every_metric_is_documented(metric: str) -> None:
+    documented = (ROOT / "docs/reference/metrics.md").read_text()
+    assert f"`{metric}`" in documented or f"`{metric}_total`" in documented
+
+
 def drawn() -> str:
     """Return the state diagram that the table stands for; ways that lead from everywhere are left to the text."""
     everywhere = {"Release", "Repin", "Restore", "Return", "WarmUp", "Revert"}
