@@ -48,13 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     images = ", ".join(DEFAULT_IMAGES)
     named = [
         add("up", _up, "Start a cluster and print its kubeconfig's path; one that answers is kept."),
-        add("down", _down, "Take a cluster away; its logs stay."),
+        ending := add("down", _down, "Take a cluster away; a bare node's logs and images stay."),
         add("status", _status, "Say whether a cluster is up, and show its nodes and pods."),
         loading := add("load", _load, f"Build images and bring them into a cluster (default: {images})."),
         executing := add("exec", _exec, "Run a command on the node."),
     ]
     for command in named:
         command.add_argument("--name", default=DEFAULT_NAME, help="which cluster (default: %(default)s)")
+    ending.add_argument("--purge", action="store_true", help="remove the node's logs and images too")
     building = add("build", _build, "Compile the pinned programs and build the images.")
     building.add_argument("binaries", nargs="*", metavar="PROGRAM", help="only these programs, no images")
     imaging = add("images", _images, f"Build images and print their archives (default: {images}).")
@@ -72,7 +73,7 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _down(options: argparse.Namespace) -> int:
-    down(options.name)
+    down(options.name, purge=options.purge)
     return 0
 
 

@@ -28,7 +28,7 @@ class Existing:
             raise SettingError(f"{VARIABLE}={self.path}: its cluster does not answer")
         return self.path
 
-    def down(self, name: str) -> None:
+    def down(self, name: str, *, purge: bool = False) -> None:
         """Do nothing: the cluster is not ours."""
 
     def is_up(self, name: str) -> bool:

@@ -52,9 +52,12 @@ def connect(name: str = DEFAULT_NAME) -> Cluster:
     return Cluster(name, provider.kubeconfig(name))
 
 
-def down(name: str = DEFAULT_NAME) -> None:
-    """Take the cluster away, with all that it left on this machine but logs; none is no error."""
-    choose_provider().down(name)
+def down(name: str = DEFAULT_NAME, *, purge: bool = False) -> None:
+    """Take the cluster away; none is no error.
+
+    Its logs, and on a bare node the images that it has, stay for the next one unless `purge` is set.
+    """
+    choose_provider().down(name, purge=purge)
 
 
 def load(images: Sequence[Image], name: str = DEFAULT_NAME, progress: Progress | None = None) -> None:

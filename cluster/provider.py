@@ -24,8 +24,8 @@ class Provider(Protocol):
         """Have the cluster running and return its kubeconfig."""
         ...
 
-    def down(self, name: str) -> None:
-        """Take the cluster away; none is no error."""
+    def down(self, name: str, *, purge: bool = False) -> None:
+        """Take the cluster away; none is no error. With `purge`, take what the next one would use too."""
         ...
 
     def is_up(self, name: str) -> bool:

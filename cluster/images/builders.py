@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,13 @@ from typing import Protocol
 
 from cluster.errors import NotPossibleError
 from cluster.images.naming import Image, reference
-from cluster.images.oci import repack
 from cluster.images.pip import CERTIFICATES, build_settings
 from cluster.node.packages import BUILD_PACKAGES, ensure_packages
 from cluster.processes import Command, exclusive, run, succeeds
 from cluster.progress import Progress
 from cluster.settings import cache_directory, log_file
+
+_MOST_LAYERS = 250  # about 10 GB
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Builder(Protocol):
         ...
 
     def build(self, build: Build, base: Image | None, target: Path, progress: Progress) -> None:
-        """Build, and write the image archive."""
+        """Build, and write an archive in Docker's format, whose layers are not compressed.
+
+        buildah compresses the layers of an OCI archive, which takes longer than most builds.
+        """
         ...
 
 
@@ -84,10 +89,7 @@ class Docker:
         with _pip_secret() as secret:
             command: Command = ["docker", "build", *secret, *build.options(), build.context]
             run(command, env={"DOCKER_BUILDKIT": "1"}, log=log_file(f"image-{build.name}"))
-        saved = target.with_suffix(".saved")
-        run(["docker", "save", "--output", saved, reference(build.name)])
-        repack(saved, target, reference(build.name))
-        saved.unlink()
+        run(["docker", "save", "--output", target, reference(build.name)])
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,12 @@ class Buildah:
         """Build in a chroot with the host's network, on the base given."""
         ensure_packages(BUILD_PACKAGES, progress)
         with exclusive(cache_directory() / "locks" / "buildah"):
+            _forget_when_large()
             if base:
                 _take_base(base)
             _bud(build)
-            saved = target.with_suffix(".saved")
-            # Docker's format: buildah compresses the layers of an OCI archive, which takes longer than the build.
             name = reference(build.name)
-            _buildah(["push", "--quiet", name, f"docker-archive:{saved}:{name}"], f"{build.name}-push")
-        repack(saved, target, name)
-        saved.unlink()
+            _buildah(["push", "--quiet", name, f"docker-archive:{target}:{name}"], f"{build.name}-push")
 
 
 def _storage() -> Path:
@@ -122,6 +121,14 @@ def _buildah(arguments: Command, log: str) -> None:
     command = ["unshare", "--mount", "buildah", *stores, *arguments]
     # Cache mounts of RUN instructions live under TMPDIR.
     run(["nice", "-n", "5", *command], env={"TMPDIR": str(folder / "tmp")}, log=log_file(f"image-{log}"))
+
+
+def _forget_when_large() -> None:
+    """Start afresh when old layers have piled up: buildah cannot tell which of them the next build uses."""
+    storage = _storage() / "storage"
+    if len(list(storage.glob("overlay-images/*/"))) > _MOST_LAYERS:
+        shutil.rmtree(storage)
+        (_storage() / "base").unlink()
 
 
 def _take_base(base: Image) -> None:

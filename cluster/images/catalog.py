@@ -9,7 +9,8 @@ from cluster.errors import SettingError
 from cluster.images.base import BaseImage
 from cluster.images.builders import Build, choose_builder
 from cluster.images.dockerfile import context_hash, copied_sources
-from cluster.images.naming import Image, Recipe, archive_path, key_of
+from cluster.images.naming import Image, Recipe, archive_path, key_of, reference
+from cluster.images.oci import repack
 from cluster.images.programs import EnvoyImage, ProgramImage
 from cluster.processes import exclusive
 from cluster.progress import Progress, Silent
@@ -39,7 +40,13 @@ class DockerfileImage:
         base = self._base(progress)
         arguments = {"BASE_IMAGE": base.reference} if base else {}
         build = Build(self.name, self.dockerfile, self.context, self.target, arguments)
-        choose_builder().build(build, base, target, progress)
+        saved = target.with_suffix(".saved")
+        saved.unlink(missing_ok=True)
+        try:
+            choose_builder().build(build, base, saved, progress)
+            repack(saved, target, reference(self.name))
+        finally:
+            saved.unlink(missing_ok=True)
 
     def _base(self, progress: Progress) -> Image | None:
         return build_image("python", progress) if choose_builder().needs_base else None

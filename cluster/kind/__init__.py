@@ -35,8 +35,9 @@ class Kind:
                 raise
         return path
 
-    def down(self, name: str) -> None:
-        """Delete the cluster; none is no error."""
+    def down(self, name: str, *, purge: bool = False) -> None:
+        """Delete the cluster, images and all; none is no error."""
+        del purge
         _kind(["delete", "cluster", "--name", name])
         self.kubeconfig(name).unlink(missing_ok=True)
 

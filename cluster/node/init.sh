@@ -147,13 +147,13 @@ daemon kube-controller-manager kube-controller-manager \
 daemon kube-scheduler kube-scheduler --kubeconfig "$etc/kube-scheduler.kubeconfig" \
   --leader-elect=false --bind-address=127.0.0.1 --cert-dir="$state"
 daemon api-socket socat "UNIX-LISTEN:$directory/run/api.sock,fork,mode=600" "TCP:127.0.0.1:$API_PORT"
+admin apply -f "$etc/coredns.yaml" # its pod waits for the node
 wait "$importing"
 phase "images of the node"
 
 daemon kubelet kubelet --config "$etc/kubelet.yaml" --kubeconfig "$etc/kubelet.kubeconfig" \
   --hostname-override "$NODE_NAME" --node-ip "$NODE_ADDRESS"
 daemon kube-proxy kube-proxy --config "$etc/kube-proxy.yaml"
-admin apply -f "$etc/coredns.yaml"
 await 60 "the node to register" admin get node "$NODE_NAME"
 admin wait --for=condition=Ready "node/$NODE_NAME" --timeout=60s
 phase "kubelet"

@@ -1,6 +1,7 @@
 """The cluster where no Docker daemon is: the bare node, behind the interface that kind has too."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,11 @@ class BareNode:
         bare.up(spec, progress)
         return host_kubeconfig(spec)
 
-    def down(self, name: str) -> None:
-        """End the node; none is no error."""
+    def down(self, name: str, *, purge: bool = False) -> None:
+        """End the node; none is no error. With `purge`, remove its logs and images too."""
         bare.check_possible()
-        bare.down(node_spec(name))
+        end = bare.purge if purge else bare.down
+        end(node_spec(name))
 
     def is_up(self, name: str) -> bool:
         """Answer whether the node runs and is Ready."""
@@ -43,10 +45,13 @@ class BareNode:
     def load(self, images: Sequence[Image], name: str, progress: Progress) -> None:
         """Import the image archives that the node does not have, by digest."""
         present = self._present(name)
-        for image in images:
-            if present.get(image.reference) != read_digest(image.archive):
-                with progress.step(f"load image {image.name}"):
-                    run(self.inside([*_CTR, "import", str(image.archive)], name))
+        missing = [image for image in images if present.get(image.reference) != read_digest(image.archive)]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda image: self._import(image, name, progress), missing))
+
+    def _import(self, image: Image, name: str, progress: Progress) -> None:
+        with progress.step(f"load image {image.name}"):
+            run(self.inside([*_CTR, "import", str(image.archive)], name))
 
     def inside(self, command: Sequence[str], name: str) -> list[str]:
         """Return the command line that runs a command in the node."""

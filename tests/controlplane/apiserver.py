@@ -6,7 +6,7 @@ import shutil
 import ssl
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
@@ -98,9 +98,10 @@ class ApiServer:
 
 
 @contextmanager
-def running_api_server() -> Iterator[ApiServer]:
+def running_api_server(options: Mapping[str, object] = {}) -> Iterator[ApiServer]:
     """Start etcd and kube-apiserver, wait until the API is ready, and take all of it away afterwards.
 
+    `options` are kube-apiserver's, by name without dashes, over the usual ones.
     The programs come from $KUBEBUILDER_ASSETS, else from the cache, which builds them when it has none.
     Raises NotStartedError with the end of the log when a program does not start.
     """
@@ -109,7 +110,7 @@ def running_api_server() -> Iterator[ApiServer]:
     try:
         with answering_token_reviews() as personas, running_etcd(programs["etcd"], directory) as store:
             program = programs["kube-apiserver"]
-            server = first_that_starts(lambda: _start_api_server(program, directory, store, personas))
+            server = first_that_starts(lambda: _start_api_server(program, directory, store, personas, options))
             try:
                 yield server
             finally:
@@ -118,12 +119,15 @@ def running_api_server() -> Iterator[ApiServer]:
         shutil.rmtree(directory)
 
 
-def _start_api_server(program: Path, directory: Path, store: str, personas: Personas) -> ApiServer:
+def _start_api_server(
+    program: Path, directory: Path, store: str, personas: Personas, options: Mapping[str, object]
+) -> ApiServer:
     port, token = free_port(), secrets.token_hex(16)
     (directory / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')
     webhook = directory / "token-reviews.kubeconfig"
     _write_kubeconfig(webhook, personas.url, None, "")
     command = api_server_command(program, directory, store, port, webhook)
+    command += [f"--{name}={value}" for name, value in options.items()]
     url, ca = f"https://127.0.0.1:{port}", directory / "certificates" / "apiserver.crt"
     kubeconfig = directory / "admin.kubeconfig"
     _write_kubeconfig(kubeconfig, url, ca, token)

@@ -60,9 +60,7 @@ def api_server_command(program: Path, directory: Path, store: str, port: int, we
     return [str(program), *(f"--{name}={value}" for name, value in options.items())]
 
 
-def _api_server_options(
-    directory: Path, store: str, port: int, webhook: Path, key: Path
-) -> dict[str, object]:
+def _api_server_options(directory: Path, store: str, port: int, webhook: Path, key: Path) -> dict[str, object]:
     return {
         "etcd-servers": store,
         "bind-address": "127.0.0.1",

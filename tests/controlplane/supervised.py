@@ -41,9 +41,7 @@ class Supervised:
         """Start a program in a session of its own; all that it prints is added to the log."""
         words = ["sh", "-c", _SHELL, "supervised", *(str(word) for word in command)]
         with log.open("ab") as sink:
-            shell = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=sink, stderr=sink, start_new_session=True
-            )
+            shell = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=sink, stderr=sink, start_new_session=True)
         return cls(shell, log)
 
     @property

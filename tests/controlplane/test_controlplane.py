@@ -59,9 +59,7 @@ def definition(api_server: ApiServer) -> str:
 
 
 def _await_established(api_server: ApiServer) -> None:
-    watch = (
-        f"{DEFINITIONS}?watch=true&timeoutSeconds=20&fieldSelector=metadata.name=weights.test.modelramp.dev"
-    )
+    watch = f"{DEFINITIONS}?watch=true&timeoutSeconds=20&fieldSelector=metadata.name=weights.test.modelramp.dev"
     for event in api_server.watch(watch):
         conditions = event["object"].get("status", {}).get("conditions", [])
         if any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
