@@ -57,10 +57,11 @@ class Router:
             f"{RDS_PREFIX}version_text": self.state.routes.version,
             f"{CDS_PREFIX}version_text": self.state.clusters.version,
         }  # fmt: skip
-        counters = {
-            f"cluster.{ref.namespace}_{ref.name}-v{version}.upstream_rq_total": int(value)
-            for version, value in self.counted.items()
-        }
+        counters: dict[str, int | str] = {}
+        for version, value in self.counted.items():
+            cluster = f"cluster.{ref.namespace}_{ref.name}-v{version}"
+            counters |= {f"{cluster}.upstream_rq_{what}": int(value) for what in ("total", "completed")}
+            counters |= {f"{cluster}.membership_healthy": 1, f"{cluster}.upstream_rq_active": 0}
         return {**counters, **versions}
 
 
