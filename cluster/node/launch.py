@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from typing import TextIO, cast
 
 from cluster.errors import ClusterError
 from cluster.node.spec import NodeSpec
@@ -12,26 +13,30 @@ from cluster.settings import SOURCE
 _READY = "ready"
 
 
-def launch(spec: NodeSpec) -> subprocess.Popen[str]:
-    """Start the node in a session of its own, so that Ctrl-C reaches us and not it; its phases come by the pipe."""
+def launch(spec: NodeSpec) -> TextIO:
+    """Start the node and return the pipe by which its phases come.
+
+    It gets a session of its own, so that Ctrl-C reaches us and not it.
+    """
     script = SOURCE / "node" / "launch.sh"
     with (spec.directory / "log" / "launch.log").open("w") as log:
-        return subprocess.Popen(
-            ["bash", script, "modelramp-node", spec.directory],
+        starter = subprocess.Popen(
+            ["setsid", "--fork", "bash", script, "modelramp-node", spec.directory],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
-            start_new_session=True,
             text=True,
         )
+    starter.wait()
+    assert starter.stdout
+    return cast("TextIO", starter.stdout)
 
 
-def await_ready(node: subprocess.Popen[str], spec: NodeSpec, progress: Progress) -> None:
+def await_ready(phases: TextIO, spec: NodeSpec, progress: Progress) -> None:
     """Show each phase as it is done; raise ClusterError with the log's end when the node ends before it is ready."""
-    assert node.stdout
     began = time.monotonic()
-    with progress.step(f"start node {spec.name}"):
-        for line in node.stdout:
+    with phases, progress.step(f"start node {spec.name}"):
+        for line in phases:
             if line.strip() == _READY:
                 return
             progress.done(f"  {line.strip()}", time.monotonic() - began)

@@ -29,13 +29,9 @@ def forward_api(spec: NodeSpec) -> None:
     admin = json.loads((spec.directory / "etc" / "admin.kubeconfig").read_text())
     token = admin["users"][0]["user"]["token"]
     with (spec.directory / "log" / "api-forwarder.log").open("w") as log:
-        subprocess.Popen(
-            ["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork", forwarder_word(spec)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        listener = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
+        command = ["setsid", "--fork", "socat", listener, forwarder_word(spec)]
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
     write_private(host_kubeconfig(spec), kubeconfig(spec, token, f"https://127.0.0.1:{port}"))
     _await_reachable(spec)
 
