@@ -172,8 +172,6 @@ class Election:
                 return self._complain("the Lease cannot be renewed; no write once it lapses", failed)
             case Conflict():
                 return await self._recognise()
-            case NoData():
-                return isinstance(await self._write(""), Held)
             case never:
                 assert_never(never)
 
@@ -201,16 +199,16 @@ class Election:
                 written = await self._give_up(held.resource_version)
         log.info("released the Lease" if isinstance(written, Held) else "the Lease could not be released")
 
-    async def _give_up(self, version: str) -> Held | Conflict | NoData | Failed:
+    async def _give_up(self, version: str) -> Held | Conflict | Failed:
         nobody = Claim("", self._epoch, timedelta(seconds=1))
         return await self._answer(self._leases.replace(nobody, version))
 
     # ------------------------------------------------------------------ inside
-    async def _write(self, version: str, *, acquired: bool = False) -> Held | Conflict | NoData | Failed:
+    async def _write(self, version: str, *, acquired: bool = False) -> Held | Conflict | Failed:
         """Claim the Lease, a new one where `version` is empty; only a confirmed write prolongs our time."""
         claim = Claim(self.identity, self._epoch, self.terms.duration, acquired)
         sent = self._ticks()
-        written: Held | Conflict | NoData | Failed
+        written: Held | Conflict | Failed
         if version:
             written = await self._answer(self._leases.replace(claim, version))
         else:

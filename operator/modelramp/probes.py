@@ -30,9 +30,9 @@ class Probes:
 
     @property
     def port(self) -> int:
-        """Return the port that is listened on, 0 before `start`."""
+        """Return the port that is listened on, 0 before `start`; a free one differs between IPv4 and IPv6."""
         addresses = self._runner.addresses if self._runner else []
-        return int(addresses[0][1]) if addresses else 0
+        return min((int(port) for _, port, *rest in addresses if not rest), default=0)
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""

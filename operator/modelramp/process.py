@@ -74,6 +74,7 @@ class Process:
             self.election = self._election()
             self.telemetry.show(Standing(self.election))
             await self.probes.start()
+            log.info("standing by", extra={"identity": self.election.identity, "port": self.probes.port})
             closing.push_async_callback(self.probes.stop)
             ended = await ends(stop=self._stop.wait(), acquired=self.election.acquire())
             if ended == "acquired":

@@ -39,10 +39,10 @@ class LeaseServer:
     def create(self, claim: Claim) -> Held | Conflict:
         return Conflict() if self.held else self._store(claim)
 
-    def replace(self, claim: Claim, resource_version: str) -> Held | Conflict | NoData:
-        if self.held is None:
-            return NoData("NoLease", "")
-        return self._store(claim) if self.held.resource_version == resource_version else Conflict()
+    def replace(self, claim: Claim, resource_version: str) -> Held | Conflict:
+        """Replace the Lease; like the real one it makes one that is not there, whatever the version."""
+        fits = self.held is None or self.held.resource_version == resource_version
+        return self._store(claim) if fits else Conflict()
 
     def delete(self) -> None:
         self.held = None
@@ -76,7 +76,7 @@ class Connection:
     async def create(self, claim: Claim) -> Held | Conflict | Failed:
         return await self._reach() or await self._answer(self.server.create(claim))
 
-    async def replace(self, claim: Claim, resource_version: str) -> Held | Conflict | NoData | Failed:
+    async def replace(self, claim: Claim, resource_version: str) -> Held | Conflict | Failed:
         return await self._reach() or await self._answer(self.server.replace(claim, resource_version))
 
     async def _reach(self) -> Failed | None:

@@ -45,8 +45,8 @@ class Leases(Protocol):
         """Create the Lease; Conflict when it exists."""
         ...
 
-    async def replace(self, claim: Claim, resource_version: str) -> Held | Conflict | NoData | Failed:
-        """Write the Lease if it is still at that version; NoData when it does not exist."""
+    async def replace(self, claim: Claim, resource_version: str) -> Held | Conflict | Failed:
+        """Write the Lease if it is still at that version; one that was deleted is made anew."""
         ...
 
 
@@ -67,13 +67,16 @@ class LeaseObject:
     async def create(self, claim: Claim) -> Held | Conflict | Failed:
         """Create the Lease; Conflict when it exists, Failed when its namespace does not."""
         metadata = {"namespace": self._ref.namespace, "name": self._ref.name}
-        created = self._judge(await self._cluster.create(self._object(metadata, claim)))
-        return Failed("NoNamespace", created.message) if isinstance(created, NoData) else created
+        return self._written(await self._cluster.create(self._object(metadata, claim)))
 
-    async def replace(self, claim: Claim, resource_version: str) -> Held | Conflict | NoData | Failed:
-        """Write the Lease if it is still at that version; NoData when it does not exist."""
+    async def replace(self, claim: Claim, resource_version: str) -> Held | Conflict | Failed:
+        """Write the Lease if it is still at that version; one that was deleted the API server makes anew."""
         metadata = {**self._metadata, "resourceVersion": resource_version}
-        return self._judge(await self._cluster.replace(self._object(metadata, claim)))
+        return self._written(await self._cluster.replace(self._object(metadata, claim)))
+
+    def _written(self, answer: Answer) -> Held | Conflict | Failed:
+        written = self._judge(answer)
+        return Failed("NoNamespace", written.message) if isinstance(written, NoData) else written
 
     def _object(self, metadata: Object, claim: Claim) -> Object:
         now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
