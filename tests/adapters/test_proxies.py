@@ -90,10 +90,17 @@ async def routed(real: RealCluster, directory: Path, pace: Pace) -> AsyncIterato
         yield Routed(real, process, rollout, envoys, versions)
 
 
+def token_file(real: RealCluster) -> Path:
+    """Write the token where a follower reads it, as the kubelet does for a service account."""
+    path = real.server.directory / "token"
+    path.write_text(real.server.token)
+    return path
+
+
 @contextlib.asynccontextmanager
 async def router(real: RealCluster, directory: Path, name: str) -> AsyncIterator[Envoy]:
     """Run one Envoy and the follower beside it, as a router's pod does."""
-    watch = WatchSettings(real.namespace, f"{NAME}-traffic", str(real.server.kubeconfig))
+    watch = WatchSettings(real.namespace, f"{NAME}-traffic", real.server.url, token_file(real), real.server.ca)
     await follow(FollowSettings(watch, directory, once=True))
     async with running_envoy(real.session, directory) as envoy:
         task = asyncio.create_task(follow(FollowSettings(watch, directory, envoy.admin)))

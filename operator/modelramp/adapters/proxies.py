@@ -160,7 +160,7 @@ def _versions(effects: Mapping[str, RouterEffect]) -> frozenset[str]:
 
 
 def _is_settled(reading: Reading[Effect], stored: Stored) -> bool:
-    if not isinstance(reading, Value) or reading.value.in_effect is None:
+    if not isinstance(reading, Value) or reading.value.in_effect is None or reading.value.unreachable:
         return False
     weights = {key: value for key, value in stored.data.items() if key.startswith(("weight.", "mirror."))}
     effect = reading.value.in_effect
