@@ -128,7 +128,8 @@ class BackgroundSampler:
         loop = asyncio.get_running_loop()
         following = loop.time()
         while True:
-            watch.answers.append(await self._ask(question))
+            answer = await self._ask(question)
+            watch.answers.append(answer)  # not in one line: a turn may have emptied the list meanwhile
             self._wake(ref)
             following = max(following + question.interval.total_seconds(), loop.time())
             await asyncio.sleep(following - loop.time())

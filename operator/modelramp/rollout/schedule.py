@@ -40,6 +40,8 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
             yield _registry(turn)
         case Phase.STARTING if attempt:
             yield attempt.phase_since + attempt.plan.ready_deadline - turn.seen.now
+            if turn.status.reason in ROUTER_TELLS:
+                yield ROUTER_ASKED
         case Phase.SHADOWING | Phase.RAMPING if attempt:
             yield from _stage(turn, attempt)
         case _:
