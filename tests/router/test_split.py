@@ -104,3 +104,9 @@ def test_what_does_not_add_up_never_gives_a_candidate_more_than_was_written() ->
 def test_too_much_for_the_candidate_is_no_retreat() -> None:
     data = {"weight.v7": "90", "weight.v8": "100"}
     assert retreat_weights(data, ["7", "8"], "7") == Malformed("the weights must add up to 100, not 190")
+
+
+def test_a_slip_in_a_key_does_not_keep_the_right_number_beside_it_from_counting() -> None:
+    typed = {"weight.v7": "90", "weight.v8": "0", "weight.v77": "100"}
+    assert retreat_weights(typed, ["7", "8"], "7") == {"7": 100, "8": 0}
+    assert retreat_weights({**typed, "weight.v8": "10"}, ["7", "8"], "7") == {"7": 90, "8": 10}

@@ -60,9 +60,11 @@ def retreat_weights(data: Mapping[str, str], versions: Sequence[str], stable: st
     """Return weights that do not add up as a move towards `stable`, where they can mean nothing else.
 
     The rest of 100 is stable's; a stable of 100 leaves nothing for the others; a key that was deleted is 100
-    for stable and 0 for the others. No other version gets more than was written for it.
+    for stable and 0 for the others. No other version gets more than was written for it. A key that names no
+    version of the route is passed over: a slip must not keep the right number beside it from counting.
     """
-    weights = read_percents(data, WEIGHT, versions)
+    known = {key: data[key] for key in (f"{WEIGHT}.v{version}" for version in versions) if key in data}
+    weights = read_percents(known, WEIGHT, versions)
     if isinstance(weights, Malformed):
         return weights
     if weights.get(stable, 100) == 100:
