@@ -90,7 +90,8 @@ def _sentence(signal: Signal, after: Status) -> str:
         count = f"step {after.attempt.step + 1} of {len(after.attempt.plan.steps)}"
         return f"{count}: {step.weight} % to version {after.attempt.version}"
     if signal.kind in (SignalKind.BREACH, SignalKind.LOST, SignalKind.INEFFECTIVE, SignalKind.BLIND) and after.stable:
-        return f"all traffic back to version {after.stable.version}: {signal.message}"
+        left = f"from version {after.rejected[0].version} " if after.rejected else ""
+        return f"all traffic {left}back to version {after.stable.version}: {signal.message}"
     return signal.message
 
 

@@ -15,8 +15,8 @@ from modelramp.rollout.turn import Signal, SignalKind, Turn, watched
 def judge(turn: Turn) -> Signal:
     """Return the signal that moves the attempt on, or a hold that says what it waits for."""
     match turn.status.phase, turn.status.attempt:
-        case Phase.GATING, Attempt():
-            return _gating(turn)
+        case Phase.GATING, Attempt() as attempt:
+            return _gating(turn, attempt)
         case Phase.STARTING, Attempt() as attempt:
             return _starting(turn, attempt)
         case ((Phase.SHADOWING | Phase.RAMPING), Attempt() as attempt):
@@ -29,7 +29,7 @@ def _hold(reason: str, message: str) -> Signal:
     return Signal(SignalKind.HOLD, reason, message)
 
 
-def _gating(turn: Turn) -> Signal:
+def _gating(turn: Turn, attempt: Attempt) -> Signal:
     for asked, reading in (
         ("", turn.seen.model),
         ("stable ", turn.seen.stable_model if compares(turn.status) else Value(None)),
@@ -41,7 +41,7 @@ def _gating(turn: Turn) -> Signal:
         return Signal(
             SignalKind.REFUSE, "GatesFailed", "; ".join(f"{result.gate}: {result.message}" for result in failed)
         )
-    return Signal(SignalKind.ACCEPT, "GatesPassed", "every gate passed")
+    return Signal(SignalKind.ACCEPT, "GatesPassed", f"version {attempt.version} passed every gate")
 
 
 def compares(status: Status) -> bool:
