@@ -42,3 +42,18 @@ def _plain(value: Any, ref: Ref) -> Any:
             return _MADE_UP.sub("MADE-UP", value.replace(ref.namespace, "NAMESPACE"))
         case _:
             return value
+
+
+def differences(found: Any, expected: Any, path: str = "") -> list[str]:
+    """Return where two states differ, one line for each place."""
+    match found, expected:
+        case dict(), dict():
+            keys = sorted(found.keys() | expected.keys())
+            each = [differences(found.get(key), expected.get(key), f"{path}.{key}") for key in keys]
+        case list(), list() if len(found) == len(expected):
+            pairs = enumerate(zip(found, expected, strict=True))
+            each = [differences(one, other, f"{path}[{index}]") for index, (one, other) in pairs]
+        case _:
+            same = found == expected
+            return [] if same else [f"{path}: is {str(found)[-300:]!r}, not {str(expected)[-300:]!r}"]
+    return [line for lines in each for line in lines]

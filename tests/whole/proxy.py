@@ -56,9 +56,7 @@ class Hold:
 
     wanted: Callable[[Write], bool]
     held: list[Write] = field(default_factory=list)
-    caught: asyncio.Event = field(default_factory=asyncio.Event)
     open: asyncio.Event = field(default_factory=asyncio.Event)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def release(self) -> None:
         """Let them go on to the API server."""
@@ -81,6 +79,7 @@ class ApiProxy:
         self._stalled = asyncio.Event()
         self._cut = False
         self._open: set[asyncio.Transport] = set()
+        self._at_work: set[asyncio.Task[None]] = set()
 
     @property
     def numbered(self) -> list[Write]:
@@ -136,9 +135,20 @@ class ApiProxy:
             try:
                 yield self
             finally:
+                for task in self._at_work:
+                    task.cancel()
+                await asyncio.gather(*self._at_work, return_exceptions=True)
                 await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = request.task
+        self._at_work.add(task)
+        try:
+            return await self._pass(request)
+        finally:
+            self._at_work.discard(task)
+
+    async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
         transport = request.transport
         if self._cut or not isinstance(transport, asyncio.Transport):
             return self._break(request)
@@ -168,14 +178,10 @@ class ApiProxy:
         write = self._noted(request, body)
         for hold in [hold for hold in self._holds if hold.wanted(write) and not hold.open.is_set()]:
             hold.held.append(write)
-            hold.caught.set()
             await hold.open.wait()
         if self.hook:
             await self.hook(write, When.BEFORE)
         write.status, headers, answer = await self._forward(request, body)
-        for hold in self._holds:
-            if write in hold.held:
-                hold.arrived.set()
         if self.hook:
             await self.hook(write, When.AFTER)
         return web.Response(status=write.status, headers=headers, body=answer)
