@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from modelramp.rollout.actions import Action
+from modelramp.rollout.actions import Action, RunVersion
 from modelramp.rollout.observation import Busy, Failed, NoData, Value
 from modelramp.rollout.status import Attempt, Phase
 from modelramp.rollout.traffic import converged, desired
 from modelramp.rollout.turn import Turn
 
 SOON = timedelta(milliseconds=250)
+PODS_COME = timedelta(seconds=5)
+"""Pods that are on their way wake the loop by themselves; this is for those that never come."""
 REGISTRY_BUSY = timedelta(seconds=1)
 REGISTRY_AWAY = timedelta(seconds=5)
 VERSION_MISSING = timedelta(seconds=15)
@@ -33,7 +35,7 @@ def look_again(turn: Turn, actions: tuple[Action, ...]) -> timedelta | None:
 
 def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
     if actions:
-        yield SOON
+        yield PODS_COME if all(isinstance(action, RunVersion) for action in actions) else SOON
     attempt = turn.status.attempt
     match turn.status.phase:
         case Phase.GATING:
