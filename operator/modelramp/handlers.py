@@ -99,17 +99,23 @@ class Watches:
             running.cancel()
 
     async def _begun(self) -> None:
-        """Return once every watch runs: kopf itself only warns of a kind that it did not find."""
-        for _ in range(int(WATCHES_BEGIN_WITHIN / LOOK_EVERY)):
-            if self.complete():
-                return
+        """Return once every watch runs: of a kind that it did not find, kopf itself only warns.
+
+        While none runs kopf has not found the API server yet, and goes on trying.
+        """
+        left = WATCHES_BEGIN_WITHIN
+        while not self.complete():
             await asyncio.sleep(LOOK_EVERY)
-        raise RuntimeError(f"the API server does not offer all of {', '.join(kind.plural for kind in WATCHED)}")
+            left -= LOOK_EVERY if self._running() else 0.0
+            if left <= 0:
+                raise RuntimeError(f"the API server does not offer all of {', '.join(kind.plural for kind in WATCHED)}")
 
     def complete(self) -> bool:
         """Tell whether every watch runs now: each kind has one in each namespace."""
-        running = sum(task.get_name().startswith("watcher for ") for task in asyncio.all_tasks())
-        return running >= len(WATCHED) * max(1, len(self.namespaces))
+        return self._running() >= len(WATCHED) * max(1, len(self.namespaces))
+
+    def _running(self) -> int:
+        return sum(task.get_name().startswith("watcher for ") for task in asyncio.all_tasks())
 
     def registry(self) -> kopf.OperatorRegistry:
         """Return the handlers: one login, one event handler a kind."""

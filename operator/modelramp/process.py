@@ -106,7 +106,9 @@ class Process:
         silence = self.election.answered_ago()
         if silence > SILENT:
             return f"the API server has not answered for {silence:.0f} s"
-        return "the first full read is under way" if self._led and not self._led.synced else ""
+        if self._led and not self._led.synced:
+            return "the first full read is under way"
+        return "not every watch runs yet" if self._led and not self._led.watches.complete() else ""
 
     # ------------------------------------------------------------------ leading
     async def _lead(self, closing: AsyncExitStack) -> str:
