@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from modelramp.api import GROUP, KIND, VERSION, Problem, read_spec
-from modelramp.api.crd import NAME_LIMIT
+from modelramp.api.crd import NAME_LIMIT, root
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LIKE_A_VERSION = re.compile(r".*-v[0-9]+")
@@ -52,7 +53,9 @@ def _judge(file: str, document: Mapping[str, Any]) -> Result:
     metadata = document.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     where = f"{file}: {name}" if isinstance(name, str) else file
-    problem = _head_problem(document, name) or read_spec(document)
+    problem = (
+        _head_problem(document, name) or _unknown(document.get("spec"), _spec_schema(), "spec") or read_spec(document)
+    )
     if isinstance(problem, Problem):
         return Result(where, good=False, message=str(problem))
     return Result(where, good=True, message=f"good: version {problem.version} of {problem.model_name}")
@@ -61,7 +64,7 @@ def _judge(file: str, document: Mapping[str, Any]) -> Result:
 def _head_problem(document: Mapping[str, Any], name: object) -> Problem | None:
     version = document.get("apiVersion")
     if version != f"{GROUP}/{VERSION}":
-        return Problem("apiVersion", str(version)[:64], f"write {GROUP}/{VERSION}")
+        return Problem("apiVersion", "", f"{str(version)[:64]!r} is not served: write {GROUP}/{VERSION}")
     if not isinstance(name, str) or not name:
         return Problem("metadata.name", "", "write a name")
     if len(name) > NAME_LIMIT:
@@ -74,3 +77,28 @@ def _head_problem(document: Mapping[str, Any], name: object) -> Problem | None:
     if _LIKE_A_VERSION.fullmatch(name):
         return Problem("metadata.name", name, "ends like a version: NAME-v8 is the Service of version 8 of NAME")
     return None
+
+
+def _spec_schema() -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = root()["properties"]["spec"]
+    return schema
+
+
+def _unknown(value: object, schema: Mapping[str, Any], path: str) -> Problem | None:
+    """Return the first field that the schema does not have; the API server's strict mode refuses those."""
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        return _first(_unknown(item, items, f"{path}[{index}]") for index, item in enumerate(value))
+    known = schema.get("properties")
+    if not isinstance(value, dict) or known is None:
+        return None
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            offer = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            return Problem(f"{path}.{key}", "", f"is no field; {offer}")
+    return _first(_unknown(item, known[key], f"{path}.{key}") for key, item in value.items())
+
+
+def _first(problems: Iterable[Problem | None]) -> Problem | None:
+    return next((problem for problem in problems if problem), None)
