@@ -106,7 +106,7 @@ class ConfigMapRoutes:
         if patch is None:
             return stored
         outcome = await self._patch(rollout.ref, patch)
-        return parse(outcome.object) if isinstance(outcome, Reply) else outcome
+        return self._parse(rollout.ref, outcome.object) if isinstance(outcome, Reply) else outcome
 
     async def _patch(self, ref: Ref, patch: Object | list[Object]) -> Outcome:
         return await self._writer.patch(CONFIG_MAP, ref.namespace, config_map_name(ref.name), patch)
@@ -135,7 +135,7 @@ class ConfigMapRoutes:
     def _parse(self, ref: Ref, config_map: Object) -> Stored:
         known = self._parsed.get(ref)
         if known is None or known.config_map is not config_map:
-            known = self._parsed[ref] = parse(config_map)
+            known = self._parsed[ref] = parse(config_map, known)
         return known
 
     def _render(self, rollout: Rollout, wanted: SetTraffic) -> Object:

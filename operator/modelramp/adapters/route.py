@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelramp.adapters.kinds import EPOCH, FIELD_MANAGER, WHY, WRITTEN, Object
@@ -46,12 +46,23 @@ class Stored:
         return int(text) if text.isdecimal() else None
 
 
-def parse(config_map: Object) -> Stored:
-    """Return a ConfigMap with its structure; takes milliseconds, so keep it for each resourceVersion."""
-    structure = read_structure(config_map.get("data") or {})
+def parse(config_map: Object, known: Stored | None = None) -> Stored:
+    """Return a ConfigMap with its structure.
+
+    To read that takes milliseconds: it is taken from what is `known` of the same ConfigMap where the text is the same.
+    """
+    data = config_map.get("data") or {}
+    if known is not None and is_structure(known, data):
+        return replace(known, config_map=config_map)
+    structure = read_structure(data)
     if isinstance(structure, Malformed):
         return Stored(config_map, None, structure.reason)
-    return Stored(config_map, structure, "")
+    return Stored(config_map, _without_texts(structure), "")
+
+
+def _without_texts(structure: Structure) -> Structure:
+    """Return a structure without its texts: the ConfigMap has them, and to keep both is kilobytes for each object."""
+    return Structure(replace(structure.routes, text=""), replace(structure.clusters, text=""))
 
 
 def read_route(stored: Stored, *, current: bool) -> Route:
@@ -182,7 +193,7 @@ def marks_of(split: Split, why: str, epoch: int) -> dict[str, str]:
 
 def is_structure(stored: Stored, data: Mapping[str, str]) -> bool:
     """Tell whether routes and clusters are, to the letter, those of `data`."""
-    return all(stored.data.get(key) == data[key] for key in (RDS, CDS))
+    return all(stored.data.get(key) == data.get(key) for key in (RDS, CDS))
 
 
 def _annotation(key: str) -> str:

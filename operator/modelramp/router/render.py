@@ -5,6 +5,7 @@ import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -83,13 +84,20 @@ def render_config_map(
     when a scalar key is missing. Raises ValueError that names the field. Same input, same text.
     """
     judge_input(backends, stable, split, mirror)
-    data = {
-        RDS: dump(render_routes(namespace, name, [b.version for b in backends], stable, settings)),
-        CDS: dump(render_clusters(namespace, name, backends, stable, settings)),
-    }
+    routes, clusters = render_structure(namespace, name, tuple(backends), stable, settings)
+    data = {RDS: routes, CDS: clusters}
     data |= {f"weight.v{b.version}": str(split.get(b.version, 0)) for b in backends}
     data |= {f"mirror.v{b.version}": str(mirror.get(b.version, 0)) for b in backends}
     return data
+
+
+@lru_cache(maxsize=256)  # milliseconds, for what stays the same from one step of a ramp to the next
+def render_structure(
+    namespace: str, name: str, backends: tuple[Backend, ...], stable: str | None, settings: RenderSettings
+) -> tuple[str, str]:
+    """Return the texts of the route and the cluster document."""
+    routes = render_routes(namespace, name, [b.version for b in backends], stable, settings)
+    return dump(routes), dump(render_clusters(namespace, name, backends, stable, settings))
 
 
 def judge_input(
