@@ -36,8 +36,13 @@ def ticks() -> float:
 
 
 def unique_identity(process: str) -> str:
-    """Return an identity that no other process has, nor this one after a restart."""
-    return f"{process}_{secrets.token_hex(6)}"
+    """Return an identity that no other process has, nor this one after a restart; it begins with `lineage`."""
+    return f"{lineage(process)}{secrets.token_hex(6)}"
+
+
+def lineage(process: str) -> str:
+    """Return how the identities of a process and of those before it in its place begin."""
+    return f"{process}_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +72,15 @@ class Election:
         clock: Clock,
         terms: Terms = Terms(),
         *,
+        heir_of: str = "",
         ticks: Callable[[], float] = ticks,
     ) -> None:
-        """Take part as `identity`; `clock` numbers a new Lease, `ticks` measures everything else."""
-        self.identity, self.terms = identity, terms
+        """Take part as `identity`; `clock` numbers a new Lease, `ticks` measures everything else.
+
+        `heir_of` is the `lineage` of which all others are certainly dead, as the earlier containers of one pod are:
+        what they held is taken at once. Empty where that is not certain.
+        """
+        self.identity, self.terms, self._heir_of = identity, terms, heir_of
         self._leases, self._clock, self._ticks = leases, clock, ticks
         self._until = _NEVER
         self._epoch = 0
@@ -114,7 +124,8 @@ class Election:
 
     def _is_free(self, held: Held) -> bool:
         unchanged = self._unchanged_for(held.resource_version)
-        return held.holder in ("", self.identity) or unchanged > held.duration
+        ours = held.holder in ("", self.identity) or (bool(self._heir_of) and held.holder.startswith(self._heir_of))
+        return ours or unchanged > held.duration
 
     def _unchanged_for(self, version: str) -> timedelta:
         """Return how long this process itself has seen the Lease at a version; "" is its absence."""

@@ -17,7 +17,7 @@ from modelramp.adapters.kinds import LEASE, MODEL_DEPLOYMENT
 from modelramp.adapters.kubernetes import Cluster, OnCall
 from modelramp.adapters.leases import LeaseObject
 from modelramp.adapters.store import Store
-from modelramp.leader import Election, unique_identity
+from modelramp.leader import Election, lineage, unique_identity
 from modelramp.outage import Outage
 from modelramp.ports import Ref
 from modelramp.probes import Probes
@@ -27,7 +27,7 @@ from modelramp.relist import Relist
 from modelramp.rollout.observation import Failed
 from modelramp.sampling import BackgroundSampler
 from modelramp.settings import Settings
-from modelramp.telemetry import Backlog, Rollouts, Standing, Telemetry
+from modelramp.telemetry import Backlog, Postings, Rollouts, Standing, Telemetry
 from modelramp.wiring import World, wire
 
 log = logging.getLogger(__name__)
@@ -145,6 +145,7 @@ class Process:
         self._led = Leadership(store, queue, relist, watches, outage, wired.events.run)
         self.telemetry.show(Backlog(queue))
         self.telemetry.show(Rollouts(store))
+        self.telemetry.show(Postings(wired.events))
         return self._led
 
     def _queue(self, store: Store, reconciler: Reconciler) -> Queue[Ref]:
@@ -190,7 +191,9 @@ class Process:
         settings = self._settings
         ref = Ref(settings.lease_namespace, settings.lease_name)
         leases = LeaseObject(self._lease_cluster, ref, self._clock)
-        return Election(leases, unique_identity(settings.pod_name), self._clock)
+        place = f"{settings.pod_name}.{settings.pod_uid}" if settings.pod_uid else settings.pod_name
+        heir_of = lineage(place) if settings.pod_uid else ""
+        return Election(leases, unique_identity(place), self._clock, heir_of=heir_of)
 
     async def _connect(self, deadline: float, closing: AsyncExitStack, noted: OnCall | None = None) -> Cluster:
         def on_call(verb: str, resource: str, code: int, seconds: float) -> None:

@@ -87,6 +87,9 @@ class Settings(BaseModel):
     lease_name: Name = Field("modelramp", description="a DNS-1123 label")
     lease_namespace: Name = Field(description="a namespace; in a pod it is the pod's own")
     pod_name: str = Field(min_length=1, description="the pod's name, by the downward API")
+    pod_uid: str = Field(
+        "", description="the pod's uid, by the downward API; with it, a container that is restarted leads on at once"
+    )
     probe_port: int = Field(8081, ge=0, le=65535, description="a port, 1 to 65535; 0 for any free one")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     workers: int = Field(16, ge=1, le=256, description="how many objects have a turn at a time, 1 to 256")
@@ -106,6 +109,7 @@ VARIABLES: Mapping[str, str] = {
         "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
         "kubeconfig": "KUBECONFIG",
         "pod_name": "POD_NAME",
+        "pod_uid": "POD_UID",
         "lease_namespace": "MODELRAMP_LEASE_NAMESPACE",
     }.get(field, f"MODELRAMP_{field.upper()}")
     for field in Settings.model_fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,7 +15,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from modelramp import __version__
@@ -140,6 +140,29 @@ class Backlog(Collector):
             ("modelramp_turns_failing", "Objects whose last turn failed.", queue.failing),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+
+
+class Unposted(Protocol):
+    """What counts the Events that were not posted."""
+
+    dropped: int
+    failed: int
+
+
+class Postings(Collector):
+    """Events that people do not get to see."""
+
+    def __init__(self, unposted: Unposted) -> None:
+        """Take what posts them."""
+        self._unposted = unposted
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield how many were too many, and how many the API server did not take."""
+        text = "Events that were not posted: dropped as too many, or refused by the API server."
+        unposted = CounterMetricFamily("modelramp_events_unposted", text, labels=["why"])
+        unposted.add_metric(["dropped"], self._unposted.dropped)
+        unposted.add_metric(["failed"], self._unposted.failed)
+        return [unposted]
 
 
 class Rollouts(Collector):

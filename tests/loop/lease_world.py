@@ -118,11 +118,12 @@ class Process:
     name: str
     connection: Connection
     clock: LoopClock = field(default_factory=LoopClock)
+    heir_of: str = ""
     resumed_at: list[float] = field(default_factory=list)
     lost_to: str = ""
 
     def __post_init__(self) -> None:
-        self.election = Election(self.connection, self.name, self.clock, ticks=now)
+        self.election = Election(self.connection, self.name, self.clock, heir_of=self.heir_of, ticks=now)
 
     def run(self) -> asyncio.Task[None]:
         return asyncio.create_task(self._run())

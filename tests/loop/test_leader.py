@@ -214,6 +214,23 @@ async def test_a_lease_that_was_taken_by_a_write_whose_answer_was_lost_is_ours()
 
 
 @on_virtual_time
+async def test_a_restarted_container_leads_on_at_once_with_a_higher_epoch() -> None:
+    server = LeaseServer()
+    first = Process("pod-0.uid_1", Connection(server))
+    leading = first.run()
+    await asyncio.sleep(20)
+    leading.cancel()  # killed: it releases nothing
+    again = Process("pod-0.uid_2", Connection(server), heir_of="pod-0.uid_")
+    stranger = Process("pod-1.uid_1", Connection(server), heir_of="pod-1.uid_")
+    stranger.run()
+    again.run()
+    await asyncio.sleep(0.5)
+    assert again.election.held()
+    assert not stranger.election.held()
+    assert again.election.epoch == first.election.epoch + 1
+
+
+@on_virtual_time
 async def test_wall_clocks_that_are_hours_apart_change_nothing() -> None:
     server = LeaseServer()
     a = Process("a", Connection(server), LoopClock(wrong_by=timedelta(hours=-7)))

@@ -17,7 +17,10 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelramp.adapters.clock import SystemClock
 from modelramp.adapters.kinds import LEASE, MODEL_DEPLOYMENT
+from modelramp.adapters.store import Store
+from modelramp.handlers import Watches
 from tests.adapters.real import install_definition
 from tests.controlplane import running_api_server
 from tests.controlplane.supervised import free_port
@@ -165,8 +168,18 @@ async def test_who_lost_the_lease_ends_at_once_and_not_well(namespace: Namespace
     assert operator.said("the Lease is lost to another")
 
 
+async def test_a_container_that_is_killed_and_restarted_leads_on_without_a_wait(namespace: Namespace) -> None:
+    pod = {"POD_NAME": "operator-0", "POD_UID": "6b1f0c5e"}
+    async with operating(namespace, **pod) as first:
+        await until(first.leads, "it leads")
+        await first.end(signal.SIGKILL)
+    async with operating(namespace, **pod) as again:
+        await until(lambda: again.said("standing by"), "it is up")
+        assert await until(again.leads, "it leads") < 3
+
+
 @pytest.mark.slow
-async def test_a_killed_leader_is_followed_by_itself(namespace: Namespace) -> None:
+async def test_a_killed_leader_is_followed_by_another(namespace: Namespace) -> None:
     async with operating(namespace) as leader, operating(namespace) as other:
         await until(leader.is_ready, "the first is up")
         await until(other.is_ready, "the second is up")
@@ -204,6 +217,8 @@ async def test_an_outage_of_the_api_server_ends_nothing_but_the_right_to_write(
 async def test_without_the_definition_it_waits_and_says_what_is_missing() -> None:
     with running_api_server() as server:
         namespace = Namespace(server)
+        with pytest.raises(RuntimeError, match="does not offer all of modeldeployments"):
+            await watching_alone(namespace)
         async with operating(namespace) as operator:
             await until(lambda: operator.said("waiting for the first full read"), "the complaint")
             assert (await operator.get("/readyz"))[0] == 503
@@ -217,6 +232,13 @@ async def test_without_the_definition_it_waits_and_says_what_is_missing() -> Non
 
             await until(seen, "the first object")
             assert (await operator.end())[0] == 0
+
+
+async def watching_alone(namespace: Namespace) -> None:
+    """Watch without the full read that sees to it that the definition is there."""
+    kubeconfig, clock = namespace.server.kubeconfig, SystemClock()
+    watches = Watches(Store(), lambda *_: None, clock, kubeconfig, (namespace.name,))
+    await watches.run(asyncio.Event(), lambda: None)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_every_field_has_a_variable_and_can_be_set_by_it(tmp_path: Path) -> None
         "lease_name": "other",
         "lease_namespace": "here",
         "pod_name": "pod",
+        "pod_uid": "6b1f",
         "probe_port": "0",
         "log_level": "DEBUG",
         "workers": "4",

@@ -17,7 +17,7 @@ from modelramp.rollout.actions import Event, SetTraffic
 from modelramp.rollout.observation import Effect, NoData, Reading, Route, Split
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Status
-from modelramp.telemetry import Backlog, CountedEvents, Rollouts, Standing, Telemetry, TimedTraffic
+from modelramp.telemetry import Backlog, CountedEvents, Postings, Rollouts, Standing, Telemetry, TimedTraffic
 from tests.loop.virtual_time import on_virtual_time
 
 Labels = frozenset[tuple[str, str]]
@@ -162,6 +162,16 @@ async def test_events_are_counted_and_posted_and_rollbacks_are_told_apart() -> N
     assert found["modelramp_events_total"][labelled(reason="Promoted")] == 1
     rollbacks = {labels: count for labels, count in found["modelramp_rollbacks_total"].items() if count}
     assert rollbacks == {labelled(reason="RolledBack"): 1, labelled(reason="ManualRollback"): 1}
+
+
+def test_events_that_were_not_posted_are_counted() -> None:
+    class Overrun:
+        dropped, failed = 3, 2
+
+    telemetry = Telemetry()
+    telemetry.show(Postings(Overrun()))
+    found = samples(telemetry)["modelramp_events_unposted_total"]
+    assert found == {labelled(why="dropped"): 3, labelled(why="failed"): 2}
 
 
 class SlowRoute:
