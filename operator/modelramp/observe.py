@@ -41,14 +41,16 @@ async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Ev
 
 async def _model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion] | Busy | None:
     attempt = rollout.status.attempt
-    if rollout.status.phase is not Phase.GATING or attempt is None:
+    if rollout.status.phase is not Phase.GATING or attempt is None or rollout.spec.problem:
         return None
     return await ports.registry.resolve(rollout.spec.model_name, attempt.version)
 
 
 async def _stable_model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion] | Busy | None:
     stable = rollout.status.stable
-    if rollout.status.phase is not Phase.GATING or stable is None or not compares(rollout.status):
+    if rollout.status.phase is not Phase.GATING or stable is None or rollout.spec.problem:
+        return None
+    if not compares(rollout.status):
         return None
     return await ports.registry.resolve(rollout.spec.model_name, stable.version)
 

@@ -124,10 +124,9 @@ async def test_a_spec_that_cannot_be_read_says_which_field_and_does_not_stop_a_d
     stored = await real.get(MODEL_DEPLOYMENT, NAME)
     older = stored | {"spec": {"model": {"name": "fraud_detector", "version": "latest"}, "traffic": {"configMap": {}}}}
     process.store.put(MODEL_DEPLOYMENT, older)
-    found = await process.objects.read(ref)
-    assert isinstance(found, Failed)
-    assert found.reason == "InvalidSpec"
-    assert found.message.startswith("spec.model.version: 'latest' is no registry version")
+    found = await read(process, ref)
+    assert found.spec.problem.startswith("spec.model.version: 'latest' is no registry version")
+    assert found.spec.model_name == "fraud_detector"
     await real.request("DELETE", MODEL_DEPLOYMENT.path(ref.namespace, ref.name))
     dying = (await real.get(MODEL_DEPLOYMENT, NAME)) | {"spec": older["spec"]}
     process.store.put(MODEL_DEPLOYMENT, dying)

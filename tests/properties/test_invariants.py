@@ -222,6 +222,15 @@ def test_8_when_nothing_is_missing_nothing_is_done(world: World) -> bool:
 
 
 @over()
+def test_8_a_turn_that_only_waits_is_not_taken_again_at_once(world: World) -> bool:
+    decision = turn(world)
+    if decision.signal.kind not in (SignalKind.HOLD, SignalKind.PAUSE) or decision.actions:
+        return False
+    assert decision.look_again_in is None or decision.look_again_in > timedelta(0)
+    return True
+
+
+@over()
 def test_9_deletion_leaves_all_traffic_on_stable_and_never_hangs(world: World) -> bool:
     late = replace(world.seen, deleting=True, deleting_since=NOW - timedelta(minutes=5))
     decision = turn(replace(world, seen=late, claimed=True))
@@ -321,4 +330,32 @@ def test_only_a_first_or_a_former_stable_version_skips_the_ramp(world: World) ->
         return False
     nothing_planned = not before.attempt.plan.steps and before.attempt.plan.shadow is None
     assert before.attempt.kind is not AttemptKind.FRESH or nothing_planned
+    return True
+
+
+def unusable(world: World) -> World:
+    """Return the same world with a spec that breaks a rule: the fields are from before."""
+    return replace(world, spec=replace(world.spec, problem="spec.model.version: 'latest' is no registry version"))
+
+
+@over()
+def test_a_spec_that_cannot_be_used_moves_nothing_forward(world: World) -> bool:
+    decision = turn(unusable(world))
+    before, after = world.status, decision.status
+    assert all(isinstance(action, SetTraffic | Release) for action in decision.actions)
+    assert after.candidate in (None, before.candidate)
+    if before.candidate is not None and not world.seen.deleting:
+        assert share(after, before.candidate.version) in (0, share(before, before.candidate.version))
+    return before.phase in ATTEMPTING
+
+
+@over(*WITH_TRAFFIC)
+def test_a_spec_that_cannot_be_used_stops_no_protection(world: World) -> bool:
+    usable, unread = turn(world), turn(unusable(world))
+    protective = (SignalKind.BREACH, SignalKind.LOST, SignalKind.INEFFECTIVE, SignalKind.BLIND, SignalKind.REVERT)
+    if usable.signal.kind not in protective:
+        return False
+    assert unread.signal == usable.signal
+    assert traffic.desired(unread.status) == traffic.desired(usable.status)
+    assert [write.split for write in writes(unread)] == [write.split for write in writes(usable) if write.retreat]
     return True

@@ -75,6 +75,16 @@ MUTANTS = {
         "test_a_pause", "signals.py", "CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (",
         "CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (\n    _pause,",
     ),
+    "a spec that cannot be used is gone by": Mutant(
+        "test_a_spec_that_cannot_be_used_moves", "signals.py", "PROTECTION if turn.spec.problem else CHAIN", "CHAIN"
+    ),
+    "a spec that cannot be used stops everything": Mutant(
+        "test_a_spec_that_cannot_be_used_stops", "signals.py", "_release, _revert, _breach, _lost, _ineffective, _blind, _settle, _unreadable",
+        "_release, _unreadable",
+    ),
+    "a deadline that has passed is waited for": Mutant(
+        "test_8_a_turn", "schedule.py", "yield left if left > timedelta(0) else OVERDUE", "yield left"
+    ),
     "silence is consent": Mutant(
         "test_unknown", "guardrails.py", "Verdict(VerdictKind.NO_DATA, reason,", "Verdict(VerdictKind.PASS, reason,"
     ),

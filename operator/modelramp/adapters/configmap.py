@@ -78,7 +78,9 @@ class ConfigMapRoutes:
                 return outcome
             outcome = await self._store_split(rollout, wanted)
         self._proxies.expire(rollout.ref)
-        return await self._routers.ensure(rollout) if isinstance(outcome, Done) else outcome
+        # Without a spec that can be used nobody knows how many routers there are to be.
+        ensures = isinstance(outcome, Done) and not rollout.spec.problem
+        return await self._routers.ensure(rollout) if ensures else outcome
 
     async def _store_split(self, rollout: Rollout, wanted: SetTraffic) -> Written:
         stored = await self._find(rollout)

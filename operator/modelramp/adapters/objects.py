@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -102,23 +103,29 @@ class ClusterObjects:
         seen, known = self._parsed.get(ref, ("", None))
         if known is not None and (seen, known.uid) == (version, obj["metadata"]["uid"]):
             return Value(known)
-        spec = _spec(obj, known)
-        if isinstance(spec, Problem):
-            return Failed("InvalidSpec", str(spec))
-        rollout = _rollout(ref, obj, spec)
+        rollout = _rollout(ref, obj, _spec(obj, known))
         self._parsed[ref] = (version, rollout)
         return Value(rollout)
 
 
-def _spec(obj: Object, known: Rollout | None) -> Spec | Problem:
-    """Return the spec, the parsed one where it has not changed; one that is not valid must not stop a deletion."""
+def _spec(obj: Object, known: Rollout | None) -> Spec:
+    """Return the spec, the parsed one where it has not changed; one that cannot be used stops neither a deletion nor
+    the guardrails: then it is the one before, or what the attempt remembers, with the problem."""
     metadata = obj["metadata"]
-    if known is not None and (known.uid, known.generation) == (metadata["uid"], metadata["generation"]):
-        return known.spec
+    before = known if known is not None and known.uid == metadata["uid"] else None
+    if before is not None and before.generation == metadata["generation"]:
+        return before.spec
     spec = read_spec(obj)
-    if isinstance(spec, Problem) and "deletionTimestamp" in metadata:
-        return known.spec if known is not None else Spec(model_name="", version="")
-    return spec
+    if not isinstance(spec, Problem):
+        return spec
+    return replace(before.spec if before else _remembered(obj), problem=str(spec))
+
+
+def _remembered(obj: Object) -> Spec:
+    """Return as much of a spec as the guardrails need: the model's name, and what an attempt has copied."""
+    attempt, model = read_status(obj).attempt, (obj.get("spec") or {}).get("model")
+    name = str(model.get("name", "")) if isinstance(model, dict) else ""
+    return Spec(name, attempt.version, plan=attempt.plan) if attempt else Spec(name, "")
 
 
 def _rollout(ref: Ref, obj: Object, spec: Spec) -> Rollout:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from modelramp.rollout.observation import Observation, Value
 from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import converged, desired
+from modelramp.rollout.turn import UNREADABLE
 
 STALLING = frozenset(
     {"VersionNotFound", "ModelNotFound", "LoggedModelNotFound", "ArtifactsNotFound", "RegistryDenied", "SourceRefused"}
+    | {UNREADABLE}
 )
 """Holds in which nothing will move until somebody acts."""
 
@@ -44,7 +46,7 @@ def _summary(status: Status, effect: Claim) -> tuple[Claim, Claim, Claim]:
     if status.phase in (Phase.PROMOTED, Phase.ROLLED_BACK, Phase.REJECTED) and effect.status == "False":
         reason = "RollingBack" if status.phase is Phase.ROLLED_BACK else "TrafficMoving"
         return Claim("Ready", "Unknown", reason, text), Claim("Reconciling", "True", reason, text), _calm("Stalled")
-    if status.phase is Phase.PROMOTED:
+    if status.phase is Phase.PROMOTED and status.reason != UNREADABLE:
         return Claim("Ready", "True", status.reason, text), _calm("Reconciling"), _calm("Stalled")
     if status.phase in (Phase.ROLLED_BACK, Phase.REJECTED) or status.reason in STALLING:
         return (

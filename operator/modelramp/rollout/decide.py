@@ -59,8 +59,15 @@ def scope(status: Status) -> Scope:
 def _actions(turn: Turn, signal: Signal, after: Status, *, claimed: bool) -> tuple[Action, ...]:
     if signal.kind is not SignalKind.RELEASE and after.phase is not Phase.RELEASED:
         warm, retreats = turn.spec.serving.keep_warm, signal.kind in RETREATS
-        return traffic.converge(after, warm, turn.seen, claimed=claimed, why=after.reason, retreats=retreats)
+        why = f"{after.reason}: {after.message}" if after.phase is Phase.ROLLED_BACK else after.reason
+        actions = traffic.converge(after, warm, turn.seen, claimed=claimed, why=why, retreats=retreats)
+        return tuple(action for action in actions if _protects(action, turn.seen)) if turn.spec.problem else actions
     return _release(turn, after, claimed=claimed)
+
+
+def _protects(action: Action, seen: Observation) -> bool:
+    """Tell what may be done on the strength of the status alone, where the spec cannot be used."""
+    return isinstance(action, SetTraffic) and (action.retreat or _moves(action, seen))
 
 
 def _release(turn: Turn, after: Status, *, claimed: bool) -> tuple[Action, ...]:

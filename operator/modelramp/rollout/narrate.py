@@ -13,7 +13,7 @@ from modelramp.rollout import conditions, progress, traffic
 from modelramp.rollout.actions import Event
 from modelramp.rollout.observation import Observation
 from modelramp.rollout.status import GuardrailState, Phase, Record, Status, VerdictKind
-from modelramp.rollout.turn import ATTEMPTING, Signal, SignalKind, Turn
+from modelramp.rollout.turn import ATTEMPTING, UNREADABLE, Signal, SignalKind, Turn
 
 HISTORY = 20
 
@@ -38,7 +38,9 @@ EVENTS = {
 }
 """The event of each signal that changes the phase or the step: its reason and whether it is Normal."""
 
-NOTABLE_HOLDS = frozenset({"AwaitingApproval", "VersionNotFound", "ModelNotFound", "WaitingForRequests", "Paused"})
+NOTABLE_HOLDS = frozenset(
+    {"AwaitingApproval", "VersionNotFound", "ModelNotFound", "WaitingForRequests", "Paused", UNREADABLE}
+)
 VERDICT_EVENTS = {
     VerdictKind.FAIL: ("GuardrailFailing", False),
     VerdictKind.NO_DATA: ("GuardrailNoData", False),
@@ -76,11 +78,24 @@ def _columns(status: Status) -> dict[str, object]:
     return {"weight": weight, "step": "shadow" if status.phase is Phase.SHADOWING else ""}
 
 
+def _finishes(signal: Signal) -> bool:
+    """Tell a retreat of our own, which a crash had cut short between the route and the status, from a hand."""
+    return signal.kind is SignalKind.REVERT and signal.reason != traffic.BY_HAND
+
+
+def _event(signal: Signal) -> tuple[str, bool]:
+    """Return the event's reason and whether it is Normal; the end of our own retreat is told as the retreat."""
+    if not _finishes(signal):
+        return EVENTS[signal.kind]
+    return EVENTS[SignalKind.ABORT if signal.reason == "Aborted" else SignalKind.BREACH]
+
+
 def _history(turn: Turn, signal: Signal, after: Status) -> tuple[Record, ...]:
     if signal.kind not in EVENTS or after.phase is turn.status.phase is Phase.RELEASED:
         return after.history
-    version = signal.target or (after.attempt.version if after.attempt else turn.spec.version)
-    record = Record(turn.seen.now, version, EVENTS[signal.kind][0], _sentence(signal, after))
+    tried = after.attempt.version if after.attempt else turn.spec.version
+    version = tried if _finishes(signal) else signal.target or tried
+    record = Record(turn.seen.now, version, _event(signal)[0], _sentence(signal, after))
     return (*after.history, record)[-HISTORY:]
 
 
@@ -89,7 +104,7 @@ def _sentence(signal: Signal, after: Status) -> str:
         step = after.attempt.plan.steps[after.attempt.step]
         count = f"step {after.attempt.step + 1} of {len(after.attempt.plan.steps)}"
         return f"{count}: {step.weight} % to version {after.attempt.version}"
-    if signal.kind in (SignalKind.BREACH, SignalKind.LOST, SignalKind.INEFFECTIVE, SignalKind.BLIND) and after.stable:
+    if _event(signal)[0] == "RolledBack" and after.stable:
         left = f"from version {after.rejected[0].version} " if after.rejected else ""
         return f"all traffic {left}back to version {after.stable.version}: {signal.message}"
     return signal.message
@@ -107,7 +122,7 @@ def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
 
 def _transition(turn: Turn, signal: Signal, after: Status) -> Iterator[Event]:
     if signal.kind in EVENTS and after is not turn.status and after.history != turn.status.history:
-        reason, normal = EVENTS[signal.kind]
+        reason, normal = _event(signal)
         yield Event(reason, _sentence(signal, after) or signal.reason, normal)
 
 

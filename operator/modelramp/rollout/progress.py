@@ -9,7 +9,7 @@ from modelramp.rollout.guardrails import satisfied
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
 from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import converged
-from modelramp.rollout.turn import Signal, SignalKind, Turn, watched
+from modelramp.rollout.turn import UNREADABLE, Signal, SignalKind, Turn, watched
 
 
 def judge(turn: Turn) -> Signal:
@@ -22,7 +22,16 @@ def judge(turn: Turn) -> Signal:
         case ((Phase.SHADOWING | Phase.RAMPING), Attempt() as attempt):
             return _with_traffic(turn, attempt)
         case _:
-            return _hold(turn.status.reason, turn.status.message)
+            return _at_rest(turn.status)
+
+
+def _at_rest(status: Status) -> Signal:
+    """Repeat the reason that stands; after a spec that could not be used, one for the state that it left."""
+    if status.reason != UNREADABLE:
+        return _hold(status.reason, status.message)
+    if status.phase is Phase.PROMOTED or not status.rejected:
+        return _hold("Promoted", f"version {status.stable.version} serves" if status.stable else "")
+    return _hold(status.rejected[0].reason, status.rejected[0].message)
 
 
 def _hold(reason: str, message: str) -> Signal:

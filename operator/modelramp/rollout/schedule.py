@@ -17,6 +17,8 @@ from modelramp.rollout.turn import Turn
 SOON = timedelta(milliseconds=250)
 PODS_COME = timedelta(seconds=5)
 """Pods that are on their way wake the loop by themselves; this is for those that never come."""
+OVERDUE = timedelta(seconds=5)
+"""For a deadline that has passed and ends nothing: progress is paused, or the pods' state is not known."""
 REGISTRY_BUSY = timedelta(seconds=1)
 REGISTRY_AWAY = timedelta(seconds=5)
 VERSION_MISSING = timedelta(seconds=15)
@@ -38,10 +40,11 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
         yield PODS_COME if all(isinstance(action, RunVersion) for action in actions) else SOON
     attempt = turn.status.attempt
     match turn.status.phase:
-        case Phase.GATING:
+        case Phase.GATING if not turn.spec.problem:
             yield _registry(turn)
         case Phase.STARTING if attempt:
-            yield attempt.phase_since + attempt.plan.ready_deadline - turn.seen.now
+            left = attempt.phase_since + attempt.plan.ready_deadline - turn.seen.now
+            yield left if left > timedelta(0) else OVERDUE
             if turn.status.reason in ROUTER_TELLS:
                 yield ROUTER_ASKED
         case Phase.SHADOWING | Phase.RAMPING if attempt:

@@ -11,12 +11,23 @@ from collections.abc import Callable
 from modelramp.rollout import progress, traffic
 from modelramp.rollout.guardrails import blind, breached
 from modelramp.rollout.status import Phase
-from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, fallback, known_unready, watched
+from modelramp.rollout.turn import (
+    ATTEMPTING,
+    UNREADABLE,
+    WITH_TRAFFIC,
+    Signal,
+    SignalKind,
+    Turn,
+    fallback,
+    known_unready,
+    watched,
+)
 
 
 def classify(turn: Turn) -> Signal:
     """Return the first signal of the chain that is up."""
-    return next(signal for rule in CHAIN if (signal := rule(turn)) is not None)
+    chain = PROTECTION if turn.spec.problem else CHAIN
+    return next(signal for rule in chain if (signal := rule(turn)) is not None)
 
 
 def _release(turn: Turn) -> Signal | None:
@@ -136,8 +147,16 @@ def _pause(turn: Turn) -> Signal | None:
     return None
 
 
+def _unreadable(turn: Turn) -> Signal | None:
+    return Signal(SignalKind.HOLD, UNREADABLE, turn.spec.problem)
+
+
 CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (
     _release, _revert, _abort, _restore, _return, _repin,
     _breach, _lost, _ineffective, _blind,
     _settle, _pause, progress.judge,
 )  # fmt: skip
+PROTECTION: tuple[Callable[[Turn], Signal | None], ...] = (
+    _release, _revert, _breach, _lost, _ineffective, _blind, _settle, _unreadable,
+)  # fmt: skip
+"""What needs nothing of the spec: all that is left of the chain while the spec cannot be used."""

@@ -145,6 +145,8 @@ class Spec:
     retry: str = ""
     fingerprint: str = ""
     """Hash of what an attempt depends on: a rejected pin is tried again only when this changes."""
+    problem: str = ""
+    """Why what the user wrote last cannot be used; the other fields are then from before. Protection goes on."""
 
     @property
     def aborted(self) -> bool:

@@ -13,6 +13,7 @@ from modelramp.rollout.status import Phase, Pin, Status
 EVERYTHING = 100
 RETREAT = "retreat"
 """How a retreat signs its write, so that a crash between write and status is told from a hand at the route."""
+BY_HAND = "ManualRollback"
 
 WITH_CANDIDATE = (Phase.STARTING, Phase.SHADOWING, Phase.RAMPING)
 
@@ -76,7 +77,7 @@ def detect_drift(status: Status, reading: Reading[Route]) -> Drift:
         return Drift(
             DriftKind.REVERTED,
             target,
-            f"ManualRollback: traffic was sent back to version {target} by {route.author or 'somebody'}",
+            f"{BY_HAND}: traffic was sent back to version {target} by {route.author or 'somebody'}",
             foreign=True,
         )
     return Drift(DriftKind.REPAIR, foreign=route.written is not None)

@@ -91,6 +91,8 @@ RETREATS = frozenset(
 )
 """The signals after which the version that serves is one that has served before."""
 
+UNREADABLE = "InvalidSpec"
+"""The reason of a turn that only protects: what the user wrote last cannot be used."""
 ATTEMPTING = (Phase.GATING, Phase.STARTING, Phase.SHADOWING, Phase.RAMPING)
 WITH_TRAFFIC = (Phase.SHADOWING, Phase.RAMPING)
 WATCHING_STABLE = (Phase.GATING, Phase.STARTING, Phase.PROMOTED, Phase.REJECTED)
