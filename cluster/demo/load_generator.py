@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from traffic import request_body, transactions
+from traffic import request_body, transactions  # type: ignore[import-not-found]  # beside it in the pod
 
 KEPT = 50_000  # answers
 BODIES = 500  # different transactions
@@ -135,53 +135,65 @@ class Sender(threading.Thread):
         return answer.headers.get("X-Model-Version", UNKNOWN), answer.status
 
 
-def handler(traffic: Traffic, ledger: Ledger) -> type[BaseHTTPRequestHandler]:
-    """Return what answers questions and takes orders."""
+class Desk(ThreadingHTTPServer):
+    """Answers questions and takes orders."""
 
-    class Desk(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def __init__(self, traffic: Traffic, ledger: Ledger) -> None:
+        super().__init__(("", 8080), Conversation)
+        self.traffic, self.ledger = traffic, ledger
 
-        def do_GET(self) -> None:
-            asked, given = self._asked()
-            match asked:
-                case "/answers":
-                    self._answer(json.dumps(ledger.after(int(given.get("after", "0")))))
-                case "/clock":
-                    self._answer(json.dumps(time.time()))
-                case "/metrics":
-                    self._answer(ledger.exposition())
-                case "/healthz":
-                    self._answer("ok")
-                case _:
-                    self._answer("not found", 404)
+    def ask(self, path: str, given: dict[str, str]) -> str | None:
+        """Return what is known, None for a question that there is not."""
+        match path:
+            case "/answers":
+                return json.dumps(self.ledger.after(int(given.get("after", "0"))))
+            case "/clock":
+                return json.dumps(time.time())
+            case "/metrics":
+                return self.ledger.exposition()
+            case "/healthz":
+                return "ok"
+            case _:
+                return None
 
-        def do_POST(self) -> None:
-            asked, given = self._asked()
-            match asked:
-                case "/rate":
-                    traffic.set_rate(float(given["per_second"]))
-                case "/new-category":
-                    traffic.set_new_category(float(given["share"]))
-                case _:
-                    return self._answer("not found", 404)
-            self._answer(json.dumps(time.time()))
+    def order(self, path: str, given: dict[str, str]) -> str | None:
+        """Do it and return when it was done, None for an order that there is not."""
+        match path:
+            case "/rate":
+                self.traffic.set_rate(float(given["per_second"]))
+            case "/new-category":
+                self.traffic.set_new_category(float(given["share"]))
+            case _:
+                return None
+        return json.dumps(time.time())
 
-        def _asked(self) -> tuple[str, dict[str, str]]:
-            parts = urlsplit(self.path)
-            return parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}
 
-        def _answer(self, text: str, status: int = 200) -> None:
-            body = text.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+class Conversation(BaseHTTPRequestHandler):
+    """One connection to the desk."""
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing of each question."""
+    protocol_version = "HTTP/1.1"
+    server: Desk
 
-    return Desk
+    def do_GET(self) -> None:
+        self._answer(self.server.ask(*self._asked()))
+
+    def do_POST(self) -> None:
+        self._answer(self.server.order(*self._asked()))
+
+    def _asked(self) -> tuple[str, dict[str, str]]:
+        parts = urlsplit(self.path)
+        return parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()}
+
+    def _answer(self, text: str | None) -> None:
+        body = (text or "not found").encode()
+        self.send_response(404 if text is None else 200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing of each question."""
 
 
 def main() -> None:
@@ -189,7 +201,7 @@ def main() -> None:
     traffic, ledger = Traffic(), Ledger()
     for _ in range(SENDERS):
         Sender(os.environ["TARGET"], traffic, ledger).start()
-    ThreadingHTTPServer(("", 8080), handler(traffic, ledger)).serve_forever()
+    Desk(traffic, ledger).serve_forever()
 
 
 if __name__ == "__main__":
