@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 CACHE := $(or $(MODELRAMP_CACHE),$(HOME)/.cache/modelramp)
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 BIN := .venv/bin
-FAST := not apiserver and not cluster
+FAST := not apiserver and not cluster and not prometheus and not server and not slow
 
 .PHONY: help venv check format crds test test-fast test-apiserver test-cluster demo bench clean
 
@@ -39,7 +39,7 @@ crds: venv ## generate the CRDs and the API reference from the pydantic models
 test: check ## every test, on real parts (etcd, API server, a whole cluster); 20 minutes at most once built
 	@$(BIN)/pytest
 
-test-fast: venv ## tests that need neither API server nor cluster; under a minute
+test-fast: venv ## tests that start no server at all; under a minute
 	@$(BIN)/pytest -m "$(FAST)"
 
 test-apiserver: venv ## tests that need a real API server

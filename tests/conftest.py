@@ -1,5 +1,7 @@
 """Fixtures of every suite."""
 
+from pathlib import Path
+
 import pytest
 
 pytest_plugins = ["tests.mlflow_server", "tests.controlplane.plugin", "tests.prometheus_server"]
@@ -8,3 +10,22 @@ pytest_plugins = ["tests.mlflow_server", "tests.controlplane.plugin", "tests.pro
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what the golden scenarios need."""
     parser.addoption("--rewrite", action="store_true", help="write the scenarios' stories as they are told now")
+
+
+ROOT = Path(__file__).parent
+SERVERS = (
+    "runtime/",
+    "router/",
+    "adapters/test_mlflow",
+    "adapters/test_prometheus",
+    "properties/test_mutants",
+    "controlplane/",
+)
+"""Where tests start a server or a process of their own: a model server, Envoy, MLflow, impostors, pytest itself."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what does not belong to `make test-fast`."""
+    for item in items:
+        if str(item.path.relative_to(ROOT)).startswith(SERVERS):
+            item.add_marker("server")
