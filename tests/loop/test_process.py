@@ -214,6 +214,7 @@ async def test_an_outage_of_the_api_server_ends_nothing_but_the_right_to_write(
         assert operator.process.returncode is None
 
 
+@pytest.mark.slow
 async def test_without_the_definition_it_waits_and_says_what_is_missing() -> None:
     with running_api_server() as server:
         namespace = Namespace(server)
