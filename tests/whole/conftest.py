@@ -1,4 +1,4 @@
-"""Fixtures of the whole tests: a stage for a test that breaks things, an operator in residence for those that do not."""
+"""Fixtures of the whole tests: a stage for what breaks things, an operator in residence for what does not."""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ def moves(trace: Trace, ref: Ref) -> list[Move]:
     return found
 
 
-def violations(trace: Trace, ref: Ref, prometheus: ScriptedPrometheus | None = None, *, hands: bool = False) -> list[str]:
+def violations(
+    trace: Trace, ref: Ref, prometheus: ScriptedPrometheus | None = None, *, hands: bool = False
+) -> list[str]:
     """Return everything that did not hold. With `hands`, people edited the numbers themselves."""
     found = moves(trace, ref)
     said = [

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
+
 from modelramp.adapters.kinds import (
     COMPONENT,
     CONFIG_MAP,
@@ -102,12 +104,15 @@ class Kubelet:
         async with self._locks.setdefault(key, asyncio.Lock()):
             while True:
                 try:
-                    return await self._settle_once(key)
+                    await self._settle_once(key)
                 except RefusedError as refused:
-                    if refused.status == 404:
-                        return
-                except OSError:
-                    pass
+                    gone = refused.status == 404
+                except (aiohttp.ClientError, OSError):
+                    gone = False
+                else:
+                    return
+                if gone:
+                    return
                 await asyncio.sleep(0.1)
 
     async def _settle_once(self, key: tuple[str, str]) -> None:

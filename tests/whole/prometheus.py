@@ -118,21 +118,25 @@ class ScriptedPrometheus:
 
 
 def _response(reply: Reply) -> web.Response:
+    if reply is Odd.HTML:
+        return web.Response(text="<html><body>Please log in</body></html>", content_type="text/html")
+    if reply is Odd.ERROR:
+        return web.json_response({"status": "error", "errorType": "internal", "error": "disk"}, status=503)
+    return web.json_response(_answered(reply))
+
+
+def _answered(reply: Reply) -> dict[str, Any]:
     match reply:
-        case Odd.HTML:
-            return web.Response(text="<html><body>Please log in</body></html>", content_type="text/html")
-        case Odd.ERROR:
-            return web.json_response({"status": "error", "errorType": "internal", "error": "disk"}, status=503)
         case Odd.EMPTY:
-            return web.json_response(_document())
+            return _document()
         case Odd.SEVERAL:
-            return web.json_response(_document("0.001", "0.002"))
+            return _document("0.001", "0.002")
         case Odd.WARNINGS:
-            return web.json_response(_document("0.001") | {"warnings": ["a store did not answer"]})
+            return _document("0.001") | {"warnings": ["a store did not answer"]}
         case Odd():
-            return web.json_response(_document(reply.value))
+            return _document(reply.value)
         case number:
-            return web.json_response(_document(str(number)))
+            return _document(str(number))
 
 
 def _document(*values: str) -> dict[str, Any]:

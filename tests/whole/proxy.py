@@ -21,7 +21,9 @@ from aiohttp import web
 from tests.controlplane import ApiServer
 
 MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_RESOURCE = re.compile(r"^/apis?(?:/[^/]+){1,2}/namespaces/[^/]+/(?P<plural>[^/?]+)(?:/(?P<name>[^/?]+))?(?P<sub>/\w+)?")
+_RESOURCE = re.compile(
+    r"^/apis?(?:/[^/]+){1,2}/namespaces/[^/]+/(?P<plural>[^/?]+)(?:/(?P<name>[^/?]+))?(?P<sub>/\w+)?"
+)
 _PASSED_ON = ("Authorization", "Content-Type", "Accept", "User-Agent")
 
 
@@ -188,7 +190,9 @@ class ApiProxy:
 
     def _noted(self, request: web.BaseRequest, body: bytes) -> Write:
         found = _RESOURCE.match(request.path)
-        plural, name, sub = (found["plural"], found["name"] or "", found["sub"] or "") if found else (request.path, "", "")
+        plural, name, sub = (
+            (found["plural"], found["name"] or "", found["sub"] or "") if found else (request.path, "", "")
+        )
         self._numbers += plural != "leases"
         number = self._numbers if plural != "leases" else 0
         write = Write(number, request.method, plural + sub, name, time.monotonic(), body)

