@@ -95,6 +95,13 @@ async def test_an_event_that_the_server_has_dropped_is_said_anew(real: RealClust
     assert len(await posted(real)) == 1
 
 
+async def test_a_flood_of_one_kind_leaves_room_for_a_rollback(real: RealCluster, rollout: Rollout) -> None:
+    async with posting(real.cluster, FakeClock()) as events:
+        await events.emit(rollout, [Event("GuardrailPassing", f"number {number}") for number in range(BURST + 10)])
+        await events.emit(rollout, [ROLLED_BACK])
+    assert ROLLED_BACK.reason in {event["reason"] for event in await posted(real)}
+
+
 async def test_a_flood_of_one_object_is_cut(real: RealCluster, rollout: Rollout) -> None:
     clock = FakeClock()
     async with posting(real.cluster, clock) as events:

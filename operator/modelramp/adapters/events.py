@@ -22,7 +22,7 @@ LONGEST_NOTE = 1024  # bytes, by the API
 REMEMBERED = 4096
 SAME_WITHIN = timedelta(hours=1)  # also how long an API server keeps an Event
 COUNT_EVERY = timedelta(minutes=1)
-BURST, REFILL = 25, timedelta(minutes=1)  # per object; a rollout says about a dozen things
+BURST, REFILL = 25, timedelta(minutes=1)  # per object and reason: chatter must not drown a rollback
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class ClusterEvents:
         self._instance = instance
         self._queue: asyncio.Queue[_Posting] = asyncio.Queue(room)
         self._series: OrderedDict[str, _Series] = OrderedDict()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
         self.dropped = 0
         self.failed = 0
 
@@ -92,10 +92,10 @@ class ClusterEvents:
             log.warning("%d events were not posted in time", self._queue.qsize())
 
     def _is_within_rate(self, posting: _Posting) -> bool:
-        uid, now = posting.rollout.uid, posting.at
-        known = self._buckets.pop(uid, _Bucket(BURST, now))
+        key, now = (posting.rollout.uid, posting.event.reason), posting.at
+        known = self._buckets.pop(key, _Bucket(BURST, now))
         left = min(float(BURST), known.left + (now - known.at) / REFILL)
-        self._buckets[uid] = _Bucket(left - 1 if left >= 1 else left, now)
+        self._buckets[key] = _Bucket(left - 1 if left >= 1 else left, now)
         if len(self._buckets) > REMEMBERED:
             self._buckets.popitem(last=False)
         return left >= 1
