@@ -81,7 +81,7 @@ def breach(stage: Stage) -> None:
         stage.check("only v3 failed", {answer.version for answer in failures} == {"3"}, f"{len(failures)} bad answers")
         gone = rollback(stage.answers(there), "3")
         if gone:
-            stage.ways.append(Way("guardrail", "3", "first bad answer", gone))
+            stage.ways.append(Way("by itself", "3", "first bad answer", gone))
         seen = f"{gone.seconds:.2f} s, {gone.served} answers" if gone else "no bad answer"
         within = f"within {ROLLED_BACK_WITHIN:.0f} s of its first bad answer v3 gave its last"
         stage.check(within, gone is not None and gone.seconds <= ROLLED_BACK_WITHIN, seen)

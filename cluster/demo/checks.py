@@ -52,16 +52,19 @@ def steps(stage: Stage, version: str, since: float, wanted: tuple[int, ...]) -> 
 def stays(statuses: Sequence[Sight], ahead: float = 0.0) -> list[Stay]:
     """Return the steps of a ramp: each from when it was seen in effect until the status moved on."""
     found: list[Stay] = []
-    for at, status in ((sight.at + ahead, sight.object) for sight in statuses):
-        settled = status.get("phase") == "Ramping" and "settledAt" in (status.get("attempt") or {})
-        weight = int(status.get("weight") or 0) if settled else 0
-        if weight and (not found or found[-1][0] != weight):
-            found.append((weight, at, at))
-        elif found and found[-1][0] == weight:
-            found[-1] = (weight, found[-1][1], at)
-        elif found and found[-1][1] == found[-1][2]:
-            found[-1] = (*found[-1][:2], at)
-    return found
+    here, since = 0, 0.0
+    for sight in statuses:
+        weight = _weight_in_effect(sight.object)
+        if here and weight != here:
+            found.append((here, since + ahead, sight.at + ahead))
+        if weight != here:
+            here, since = weight, sight.at
+    return [*found, (here, since + ahead, statuses[-1].at + ahead)] if here else found
+
+
+def _weight_in_effect(status: Object) -> int:
+    settled = status.get("phase") == "Ramping" and "settledAt" in (status.get("attempt") or {})
+    return int(status.get("weight") or 0) if settled else 0
 
 
 def observed_shares(stage: Stage, version: str, since: float) -> None:
@@ -95,6 +98,7 @@ def rolled_back(stage: Stage, version: str, to: str, since: float) -> None:
     says = f"v{version} was rolled back by a guardrail, v{to} is stable"
     good = status.get("reason") == "GuardrailFailed" and (status.get("stable") or {}).get("version") == to
     stage.check(says, good, str(status.get("message")))
+    stage.check("an Event says so", any(event.startswith("RolledBack: ") for event in stage.told()))
     rejected = [each["version"] for each in status.get("rejected") or ()]
     stage.check(f"v{version} is remembered as rejected", version in rejected)
     last = (stage.routes(since) or [{}])[-1]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from cluster.errors import SettingError
 from cluster.existing import VARIABLE
 from cluster.images.catalog import DEFAULT_IMAGES, build_images
 from cluster.images.naming import Image, reference
@@ -17,13 +18,23 @@ def is_foreign() -> bool:
     return bool(os.environ.get(VARIABLE))
 
 
+def check_located() -> None:
+    """Raise SettingError where it is not said from where a foreign cluster gets the images."""
+    if not _prefix():
+        names = ", ".join(DEFAULT_IMAGES)
+        raise SettingError(
+            f"{VARIABLE}: push {names} (python -m cluster images builds them) to a registry that its nodes pull from, "
+            f"as PREFIX/NAME:{tag()}, and set {PREFIX_VARIABLE}=PREFIX"
+        )
+
+
 def build(progress: Progress) -> Sequence[Image]:
     """Build what has to be loaded; nothing where the images come from a registry."""
     return [] if _prefix() else build_images(DEFAULT_IMAGES, progress)
 
 
 def bring(images: Sequence[Image], cluster: str, progress: Progress) -> None:
-    """Load the images into the cluster. Raises NotPossibleError where its nodes are not ours."""
+    """Load the images into the cluster."""
     if images:
         load(images, cluster, progress)
 

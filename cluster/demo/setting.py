@@ -18,6 +18,7 @@ from cluster.tools.binaries import build_binaries
 
 _ROLLED_OUT = "180s"
 _CRD = "customresourcedefinition/modeldeployments.modelramp.dev"
+_OURS = "modelramp.dev/demo=true"
 _RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
@@ -37,7 +38,9 @@ class Setting:
 def check_possible() -> None:
     """Raise NotPossibleError or SettingError in one line where no cluster can be."""
     choose_provider()
-    if not images.is_foreign():
+    if images.is_foreign():
+        images.check_located()
+    else:
         choose_builder()
 
 
@@ -78,16 +81,16 @@ def _fresh(progress: Progress) -> Cluster:
         down(CLUSTER)
         return up(CLUSTER, progress)
     cluster = up(CLUSTER, progress)
-    for namespace in (NAMESPACE, SYSTEM):
-        if cluster.kubectl("get", "namespace", namespace, "--ignore-not-found"):
-            raise ClusterError(f"the cluster has a namespace {namespace} already: kubectl delete namespace {namespace}")
+    for what in (f"namespace/{NAMESPACE}", f"namespace/{SYSTEM}", _CRD):
+        if cluster.kubectl("get", what, "--ignore-not-found"):
+            raise ClusterError(f"the cluster has {what} already, and the demo would change it; name another cluster")
     return cluster
 
 
 def _apply_manifests(cluster: Cluster) -> None:
     for namespace in (NAMESPACE, SYSTEM):
         cluster.kubectl("create", "namespace", namespace)
-        cluster.kubectl("label", "namespace", namespace, _RESTRICTED)
+        cluster.kubectl("label", "namespace", namespace, _RESTRICTED, _OURS)
     files = [f"--from-file={path}" for path in SCRIPTS]
     cluster.kubectl("--namespace", NAMESPACE, "create", "configmap", "load-script", *files)
     manifests = [images.located(path.read_text()) for path in sorted(MANIFESTS.glob("*.yaml"))]
@@ -122,12 +125,16 @@ def clear() -> None:
         down(CLUSTER)
         return
     cluster = up(CLUSTER)
-    # While the operator runs: it lets the objects go.
+    if cluster.kubectl("get", "namespaces", "--selector", _OURS, "--output", "name"):
+        _clear_foreign(cluster)
+
+
+def _clear_foreign(cluster: Cluster) -> None:
+    # First while the operator runs: it lets the objects go.
     _quietly(cluster, "delete", "modeldeployments", "--all", "--namespace", NAMESPACE, "--timeout=60s")
     with contextlib.suppress(CommandError):
         cluster.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait")
-    _quietly(cluster, "delete", "namespace", NAMESPACE, SYSTEM, "--ignore-not-found")
-    _quietly(cluster, "delete", "clusterrole,clusterrolebinding", "--selector", "modelramp.dev/demo=true")
+    _quietly(cluster, "delete", "namespaces,clusterroles,clusterrolebindings", "--selector", _OURS)
     _quietly(cluster, "delete", _CRD, "--ignore-not-found")
 
 

@@ -117,6 +117,12 @@ class Stage:
                 found.append(split)
         return found
 
+    def told(self) -> list[str]:
+        """Return the Events about the ModelDeployment, oldest first."""
+        ours = [each for each in self._events.all() if (each.get("regarding") or {}).get("kind") == "ModelDeployment"]
+        ours.sort(key=lambda event: event.get("eventTime") or "")
+        return [f"{event['reason']}: {event.get('note', '')}" for event in ours]
+
     def answers(self, since: float) -> list[Answer]:
         """Return the clients' answers since a moment of the load generator's clock."""
         return between(self.load.answers, since)
@@ -185,12 +191,5 @@ class Stage:
             sent=len(self.load.answers),
             failed=sum(answer.failed for answer in self.load.answers),
             verdicts={each["name"]: each["verdict"] for each in status.get("guardrails") or ()},
-            events=_told(self._events.all()),
+            events=self.told(),
         )
-
-
-def _told(events: list[Object]) -> list[str]:
-    """Return the events about the ModelDeployment, oldest first."""
-    ours = [event for event in events if (event.get("regarding") or {}).get("kind") == "ModelDeployment"]
-    ours.sort(key=lambda event: event.get("eventTime") or "")
-    return [f"{event['reason']}: {event.get('note', '')}" for event in ours]

@@ -83,7 +83,7 @@ def ways_table(ways: Sequence[Way]) -> Table:
     table = Table(title="The ways back", title_justify="left", title_style="bold")
     for heading in ("way", "away from", "measured from"):
         table.add_column(heading)
-    for heading in ("answers after that", "last one after"):
+    for heading in ("answers since", "last after"):
         table.add_column(heading, justify="right")
     for way in ways:
         gone = way.departure
