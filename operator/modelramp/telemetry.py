@@ -27,8 +27,9 @@ from modelramp.queue import Outcome, Queue
 from modelramp.rollout.actions import Event, SetTraffic
 from modelramp.rollout.observation import Effect, Reading, Route
 
-ROLLBACKS = frozenset({"RolledBack", "ManualRollback", "Aborted"})
-"""The events that take traffic from a version, by guardrail, by hand at the route, by the spec."""
+ROLLBACKS = frozenset({"RolledBack", "ManualRollback", "Aborted", "Restored", "Returned"})
+"""The events that take traffic from a version: by a guardrail, by hand at the route, by `spec.abort`, by the pin while
+it was a candidate, by the pin after it was promoted."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
