@@ -116,6 +116,20 @@ async def running_operator(
             await operator.kill()
 
 
+@dataclass(frozen=True)
+class Child:
+    """A process that another has started."""
+
+    pid: int
+    command: str
+
+
+def children_of(pid: int) -> list[Child]:
+    """Return the processes that one has started, by the kernel's own books."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Child(int(found), Path(f"/proc/{found}/comm").read_text().strip()) for found in pids]
+
+
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 

@@ -9,8 +9,11 @@ async with staged(server, directory) as stage:
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +28,7 @@ from tests.whole.admin import Admin
 from tests.whole.kubelet import Kubelet
 from tests.whole.manifests import model
 from tests.whole.observer import Trace, observing
-from tests.whole.process import OperatorProcess, running_operator
+from tests.whole.process import OperatorProcess, children_of, running_operator
 from tests.whole.prometheus import ScriptedPrometheus
 from tests.whole.proxy import ApiProxy
 from tests.whole.registry import ScriptedRegistry
@@ -65,6 +68,17 @@ class Stage:
     def proxied(self) -> AbstractAsyncContextManager[ApiProxy]:
         """Put a proxy before the API server."""
         return ApiProxy(self.server).serving()
+
+    async def kill_api_server(self) -> None:
+        """End it as a node's crash does: told to stop, it would serve the watches of our own kind for a minute."""
+        for child in children_of(self.server._process.shell.pid):
+            if child.command == "kube-apiserver":
+                os.kill(child.pid, signal.SIGKILL)
+        await asyncio.to_thread(self.server.stop)
+
+    async def start_api_server(self) -> None:
+        """Start it again at the same address; etcd has kept the data."""
+        await asyncio.to_thread(self.server.start)
 
     async def create(self, ref: Ref, version: str = "1", **spec: Any) -> None:
         """Create a ModelDeployment."""
