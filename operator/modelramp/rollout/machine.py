@@ -147,7 +147,16 @@ def _drop(status: Status, turn: Turn, signal: Signal) -> Status:
     attempt = turn.status.attempt
     if attempt is None or turn.status.phase not in ATTEMPTING:
         return status
-    return replace(_reject(status, attempt.version, attempt.fingerprint, turn, signal), candidate=None)
+    return replace(_reject(status, attempt.version, _refused(turn, attempt, signal), turn, signal), candidate=None)
+
+
+def _refused(turn: Turn, attempt: Attempt, signal: Signal) -> str:
+    """Return the fingerprint that is not tried again: the present one, for an edit in mid-ramp asks for no new try.
+
+    Where a gate or the pods ended the attempt it is the attempt's own: the edit may be what mends them.
+    """
+    edited = attempt.version == turn.spec.version and signal.kind not in (_S.REFUSE, _S.EXPIRE)
+    return (turn.spec.fingerprint if edited else "") or attempt.fingerprint
 
 
 def _reject(status: Status, version: str, fingerprint: str, turn: Turn, signal: Signal) -> Status:
