@@ -11,7 +11,7 @@ from types import FrameType
 
 from cluster.demo import setting, summary
 from cluster.demo.acts import play
-from cluster.demo.background import Reaper, end_descendants
+from cluster.demo.background import Reaper, alone, end_descendants
 from cluster.demo.names import CLUSTER, MODEL, NAMESPACE
 from cluster.demo.screen import Screen
 from cluster.demo.setting import Setting
@@ -29,7 +29,9 @@ def main() -> int:
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
     try:
-        return _run(keep)
+        setting.check_possible()
+        with alone() as lock:
+            return _run(keep, lock)
     except (NotPossibleError, SettingError) as error:
         return _complain(error, NOT_POSSIBLE)
     except ClusterError as error:
@@ -44,10 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(keep: bool) -> int:
-    setting.check_possible()
+def _run(keep: bool, lock: int) -> int:
     screen, kept = Screen(), False
-    reaper = Reaper(CLUSTER)
+    reaper = Reaper(CLUSTER, lock)
     try:
         with ExitStack() as running:
             with shown_progress() as progress:

@@ -1,6 +1,7 @@
 """Programs that run beside the demo, and what ends everything even if the demo is killed."""
 
 import contextlib
+import fcntl
 import os
 import re
 import select
@@ -12,21 +13,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.settings import REPOSITORY, log_file
+from cluster.settings import REPOSITORY, cache_directory, log_file
 
 _ANSWERS_WITHIN = 15.0  # seconds
 _ENDS_WITHIN = 5.0
 _PORT = re.compile(r"127\.0\.0\.1:(\d+)")
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[int]:
+    """Hold this machine's only demo while the block runs; raises ClusterError where another one does.
+
+    Gives the lock's descriptor: whoever inherits it holds the lock on.
+    """
+    path = cache_directory() / "locks" / "demo"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ClusterError("another demo runs on this machine, with a cluster of the same name") from None
+        yield handle.fileno()
+
+
 class Reaper:
     """A process of its own that takes the cluster away should this one be gone without having said goodbye."""
 
-    def __init__(self, cluster: str) -> None:
+    def __init__(self, cluster: str, *inherited: int) -> None:
+        """Start it; it keeps these descriptors open, such as a lock that must outlive us."""
         command = [sys.executable, "-m", "cluster.demo.reaper", cluster]
         # A session of its own: Ctrl-C is for us, and the end of our terminal must not be its end.
         self._process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdin=subprocess.PIPE, start_new_session=True, text=True
+            command, cwd=REPOSITORY, stdin=subprocess.PIPE, start_new_session=True, text=True, pass_fds=inherited
         )
 
     @property
