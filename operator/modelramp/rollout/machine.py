@@ -186,8 +186,9 @@ def _demote(status: Status, to: str, turn: Turn, signal: Signal) -> Status:
     if demoted is None or pin is None:
         return status
     previous = tuple(known for known in status.previous if known.version != to)
+    rejected = tuple(known for known in status.rejected if known.version != to)
     return _reject(
-        replace(status, stable=pin, previous=previous, guardrails=()),
+        replace(status, stable=pin, previous=previous, rejected=rejected, guardrails=()),
         demoted.version,
         turn.spec.fingerprint,
         turn,

@@ -91,12 +91,15 @@ def _unfinished(status: Status, route: Route) -> Drift:
 
 
 def _sent_back_to(status: Status, wanted: Split, split: Split) -> str | None:
-    candidate = status.candidate.version if status.candidate and status.phase in WITH_CANDIDATE else None
-    if candidate is not None and status.stable is not None:
-        less = _share(split, candidate) < _share(wanted, candidate)
-        return status.stable.version if less and split.weight(candidate) <= wanted.weight(candidate) else None
+    """Return the version that was stable and got share by hand, else stable itself where the candidate lost some."""
+    candidate = status.candidate.version if status.candidate and status.phase in WITH_CANDIDATE else ""
     back = [pin.version for pin in status.previous if split.weight(pin.version) > wanted.weight(pin.version)]
-    return max(back, key=split.weight, default=None)
+    if split.weight(candidate) > wanted.weight(candidate) and candidate not in back:
+        return None
+    if back:
+        return max(back, key=split.weight)
+    less = _share(split, candidate) < _share(wanted, candidate)
+    return status.stable.version if less and status.stable else None
 
 
 def _share(split: Split, version: str) -> int:
