@@ -84,10 +84,18 @@ def detect_drift(status: Status, reading: Reading[Route]) -> Drift:
 
 
 def _unfinished(status: Status, route: Route) -> Drift:
-    attempt, stable = status.attempt, status.stable
-    if attempt and stable and status.phase in WITH_CANDIDATE and route.why.startswith(f"{RETREAT} {attempt.id} "):
-        return Drift(DriftKind.REVERTED, stable.version, route.why.removeprefix(f"{RETREAT} {attempt.id} "))
-    return Drift(DriftKind.REPAIR)
+    """Tell a retreat of ours that the status has missed from a write that is to be done again."""
+    mark = _mark(status)
+    if status.phase is Phase.ROLLED_BACK or not route.why.startswith(mark):
+        return Drift(DriftKind.REPAIR)
+    good = (*((status.stable,) if status.stable else ()), *status.previous)
+    back = (pin.version for pin in good if route.split and route.split.weight(pin.version) == EVERYTHING)
+    target = next(back, None)
+    return Drift(DriftKind.REVERTED, target, route.why.removeprefix(mark)) if target else Drift(DriftKind.REPAIR)
+
+
+def _mark(status: Status) -> str:
+    return f"{RETREAT} {status.attempt.id if status.attempt else 'stable'} "
 
 
 def _sent_back_to(status: Status, wanted: Split, split: Split) -> str | None:
@@ -205,8 +213,7 @@ def _takes_away(wanted: Split, stable: str, reading: Reading[Route]) -> bool:
 
 def _signed(status: Status, retreat: bool, why: str) -> str:
     """Sign what ends an attempt with its id, so that the write is known again should the status have missed it."""
-    ends = retreat and status.phase is Phase.ROLLED_BACK
-    return f"{RETREAT} {status.attempt.id} {why}" if ends and status.attempt else why
+    return f"{_mark(status)}{why}" if retreat and status.phase is Phase.ROLLED_BACK else why
 
 
 def _unrouted(version: str, seen: Observation) -> bool:
