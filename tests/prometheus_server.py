@@ -100,14 +100,14 @@ class PrometheusServer:
     _targets: list[str] = field(default_factory=list)
 
     def scrape(self, address: str) -> None:
-        """Scrape one more HOST:PORT from now on."""
+        """Scrape one more HOST:PORT, or HOST:PORT/PATH, from now on."""
         self._targets.append(address)
         self.write_configuration()
         urllib.request.urlopen(f"{self.url}/-/reload", data=b"", timeout=10).close()
 
     def write_configuration(self) -> None:
         """Write what the server reads at its start and at a reload; JSON is YAML."""
-        jobs = [{"job_name": target, "static_configs": [{"targets": [target]}]} for target in self._targets]
+        jobs = [_job(target) for target in self._targets]
         interval = f"{round(SCRAPE_INTERVAL * 1000)}ms"
         settings = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
         (self.directory / "prometheus.yml").write_text(json.dumps(settings))
@@ -118,6 +118,11 @@ class PrometheusServer:
         with urllib.request.urlopen(f"{self.url}/api/v1/parse_query", data=form, timeout=10) as answer:
             tree: dict[str, Any] = json.load(answer)["data"]
             return tree
+
+
+def _job(target: str) -> dict[str, Any]:
+    address, _, path = target.partition("/")
+    return {"job_name": target, "metrics_path": f"/{path or 'metrics'}", "static_configs": [{"targets": [address]}]}
 
 
 def pytest_configure(config: pytest.Config) -> None:
