@@ -7,6 +7,7 @@ from cluster.demo.observed import Answer, between, fits
 from cluster.demo.stage import Stage
 from cluster.demo.watching import Object, Sight, read_json, tried
 
+EDGE = 0.25  # seconds at both ends of a step that are left out: two clocks, and a watch that tells a little late
 Stay = tuple[int, float, float]
 """A step of the ramp: its percent, and from when to when it was seen in effect, by the load generator's clock."""
 
@@ -71,7 +72,7 @@ def observed_shares(stage: Stage, version: str, since: float) -> None:
     """Check that at each step the version had its share of the answers, within what chance allows."""
     good, seen = True, []
     for weight, begin, end in stays(stage.statuses(since), stage.load.as_there(0.0)):
-        answers = between(stage.load.answers, begin, end)
+        answers = [each for each in stage.load.answers if begin + EDGE <= each.sent_at < end - EDGE]
         hits = sum(answer.version == version for answer in answers)
         good &= bool(answers) and fits(hits, len(answers), weight)
         seen.append(f"{weight} %: {hits} of {len(answers)}")

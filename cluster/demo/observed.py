@@ -20,6 +20,11 @@ class Answer:
     milliseconds: float = 0.0
 
     @property
+    def sent_at(self) -> float:
+        """Return when the request was sent; who answers it was decided then."""
+        return self.at - self.milliseconds / 1000
+
+    @property
     def failed(self) -> bool:
         """Tell whether the client did not get what it asked for."""
         return self.status != 200
