@@ -95,3 +95,55 @@ def test_a_write_of_ours_that_was_no_retreat_of_this_attempt_is_done_again(why: 
     decision = turn(ramping(), world({"7": 100}, why=why))
     assert decision.status.phase is Phase.RAMPING
     assert weights(decision) == [{"7": 90, "8": 10}]
+
+
+# ---------------------------------------------------------------- every answer counts, and none is written twice
+def answers(*values: float) -> tuple[Measurement, ...]:
+    """What a guardrail answered while one turn took its time, a second apart, the last one now."""
+    return tuple(
+        Measurement("errors", NOW - SECOND * (len(values) - 1 - index), Value(value))
+        for index, value in enumerate(values)
+    )
+
+
+def test_a_failure_among_the_answers_of_a_slow_turn_is_a_failure() -> None:
+    seen = replace(world({"7": 90, "8": 10}), measurements=answers(0.0, 0.9, 0.0))
+    assert turn(ramping(), seen).status.phase is Phase.ROLLED_BACK
+
+
+@pytest.mark.parametrize("mode", list(FailureMode))
+def test_answers_that_came_together_count_like_answers_that_came_one_by_one(mode: FailureMode) -> None:
+    rail = replace(ERRORS, failure_limit=FailureLimit(9, mode))
+    scope = rails.Scope("8-abc", "Ramping 0", NOW - HOUR)
+    came = answers(0.0, 0.9, 0.9, 0.0, 0.0)
+    together = rails.gather((rail,), rails.Evidence(scope), came, scope).of("errors")
+    alone = rails.Evidence(scope)
+    for answer in came:
+        alone = rails.gather((rail,), alone, (answer,), scope)
+    assert together == alone.of("errors")
+    assert (together.passes, together.failures) == (2, 2 if mode is FailureMode.TOTAL else 0)
+
+
+def test_a_guardrail_that_goes_on_failing_where_nothing_can_be_done_is_written_once() -> None:
+    """The first version of all has nothing to go back to."""
+    status, evidence, written = replace(promoted(), previous=()), None, set()
+    for _ in range(20):
+        decision = turn(status, replace(world({"8": 100}), measurements=answers(0.9)), evidence)
+        status, evidence = decision.status, decision.evidence
+        written.add(repr(status))
+    assert status.phase is Phase.PROMOTED
+    assert len(written) <= 2, "the first answer changes the verdict; the others change nothing"
+
+
+def test_a_breach_that_could_not_be_acted_on_is_not_forgotten_for_a_pass() -> None:
+    """The API server was away when the guardrail failed; the status says what it said before."""
+    failed = turn(ramping(), replace(world({"7": 90, "8": 10}), measurements=answers(0.9)))
+    passed = turn(ramping(), replace(world({"7": 90, "8": 10}), measurements=answers(0.0)), failed.evidence)
+    assert passed.status.phase is Phase.ROLLED_BACK
+
+
+def test_stable_that_failed_where_nothing_could_be_done_and_recovered_is_left_alone() -> None:
+    alone = replace(promoted(), previous=())
+    failed = turn(alone, replace(world({"8": 100}), measurements=answers(0.9)))
+    recovered = turn(failed.status, replace(world({"8": 100}), measurements=answers(0.0)), failed.evidence)
+    assert recovered.evidence.of("errors").failures == 0

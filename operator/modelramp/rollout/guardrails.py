@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -112,7 +112,8 @@ def tally(guardrail: Guardrail, before: Tally, verdict: Verdict, asked_at: datet
             failures = before.failures if guardrail.failure_limit.mode is FailureMode.TOTAL else 0
             return replace(asked, passes=before.passes + counts, failures=failures, unknown_since=None)
         case VerdictKind.FAIL:
-            return replace(asked, passes=0, failures=before.failures + 1, unknown_since=None)
+            failures = min(before.failures + 1, guardrail.failure_limit.count)  # beyond it there is nothing to write
+            return replace(asked, passes=0, failures=failures, unknown_since=None)
         case VerdictKind.NO_DATA | VerdictKind.INCONCLUSIVE:
             return replace(asked, passes=0, unknown_since=before.unknown_since or asked_at)
         case other:
@@ -153,12 +154,17 @@ def restore(states: Iterable[GuardrailState], scope: Scope) -> Evidence:
 def gather(
     guardrails: Iterable[Guardrail], before: Evidence, measurements: Iterable[Measurement], scope: Scope
 ) -> Evidence:
-    """Fold this turn's measurements into the tallies."""
-    answers = {measurement.guardrail: measurement for measurement in measurements}
+    """Fold this turn's measurements into the tallies, every one of them: a slow turn finds several."""
+    answers = tuple(measurements)
     return Evidence(
         scope,
         {
-            guardrail.name: _fold(guardrail, _carry(before, scope, guardrail.name), answers.get(guardrail.name), scope)
+            guardrail.name: _fold(
+                guardrail,
+                _carry(before, scope, guardrail.name),
+                [answer for answer in answers if answer.guardrail == guardrail.name],
+                scope,
+            )
             for guardrail in guardrails
         },
     )
@@ -171,12 +177,15 @@ def _carry(before: Evidence, scope: Scope, name: str) -> Tally:
     return seen if before.scope == scope else replace(seen, passes=0)
 
 
-def _fold(guardrail: Guardrail, seen: Tally, measurement: Measurement | None, scope: Scope) -> Tally:
-    if measurement is None:
-        return seen
-    verdict = judge(guardrail, measurement, seen.baseline)
-    counts = scope.settled_at is not None and measurement.asked_at >= scope.settled_at
-    return tally(guardrail, seen, verdict, measurement.asked_at, counts=counts)
+def _fold(guardrail: Guardrail, seen: Tally, measurements: Sequence[Measurement], scope: Scope) -> Tally:
+    """Count answers in their order, up to a breach: what came after it must not hide it before it was acted on."""
+    for number, measurement in enumerate(measurements):
+        if breached(guardrail, seen) and (scope.stage or number):
+            return seen
+        verdict = judge(guardrail, measurement, seen.baseline)
+        counts = scope.settled_at is not None and measurement.asked_at >= scope.settled_at
+        seen = tally(guardrail, seen, verdict, measurement.asked_at, counts=counts)
+    return seen
 
 
 def remembered(
