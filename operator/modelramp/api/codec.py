@@ -7,7 +7,7 @@ so that a newer operator's default does not change what an older one remembered.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -32,7 +32,8 @@ def dump(value: Any) -> Any:
         case tuple():
             return [dump(item) for item in value]
         case _ if is_dataclass(value) and not isinstance(value, type):
-            return {to_camel(field.name): dumped for field in fields(value) for dumped in _kept(value, field)}
+            dumped = ((key, dump(getattr(value, name)), empty) for name, key, empty in _columns(type(value)))
+            return {key: found for key, found, empty in dumped if found is not None and found not in empty}
         case _:
             return _scalar(value)
 
@@ -51,10 +52,15 @@ def _scalar(value: Any) -> Any:
             return value
 
 
-def _kept(owner: Any, field: Field[Any]) -> list[Any]:
-    dumped = dump(getattr(owner, field.name))
-    is_empty = dumped is None or (field.default is not MISSING and dumped == dump(field.default) and dumped in _EMPTY)
-    return [] if is_empty else [dumped]
+@cache
+def _columns(kind: Any) -> tuple[tuple[str, str, tuple[Any, ...]], ...]:
+    """Return each field's name, its key, and what is left out: its default where that is empty."""
+    return tuple((field.name, to_camel(field.name), tuple(_empty_default(field))) for field in fields(kind))
+
+
+def _empty_default(field: Field[Any]) -> Iterator[Any]:
+    if field.default is not MISSING and (default := dump(field.default)) in _EMPTY:
+        yield default
 
 
 _EMPTY: tuple[Any, ...] = ("", [], {})

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
@@ -163,11 +164,17 @@ def read_status(body: Mapping[str, Any]) -> Status:
     """
     data = body.get("status")
     found = data if isinstance(data, Mapping) else {}
-    hints = get_type_hints(Status)
-    values = {field.name: _lenient(hints[field.name], found, to_camel(field.name)) for field in fields(Status)}
+    values = {name: _lenient(hint, found, key) for name, key, hint in _status_fields()}
     status = Status(**{name: value for name, value in values.items() if value is not None})
     is_lost = found.get("attempt") is not None and status.attempt is None
     return replace(status, phase=Phase.PENDING) if is_lost else status
+
+
+@cache
+def _status_fields() -> tuple[tuple[str, str, Any], ...]:
+    """Return each field's name, its key and its type."""
+    hints = get_type_hints(Status)
+    return tuple((field.name, to_camel(field.name), hints[field.name]) for field in fields(Status))
 
 
 def _lenient(hint: Any, found: Mapping[str, Any], key: str) -> Any:
