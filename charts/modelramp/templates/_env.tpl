@@ -2,6 +2,7 @@
 {{- define "modelramp.env" -}}
 {{- $router := .Values.router.resources -}}
 - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
 - {name: MODELRAMP_LEASE_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 - {name: MODELRAMP_LEASE_NAME, value: {{ include "modelramp.fullname" . | quote }}}
 - {name: MLFLOW_TRACKING_URI, value: {{ required "mlflow.uri is not set: the MLflow server's address, such as http://mlflow.mlflow.svc:5000" .Values.mlflow.uri | quote }}}
