@@ -15,7 +15,11 @@ from tests.chart.rendering import CHART, NAMESPACE, NEEDED, helm, named, operato
 
 pytestmark = pytest.mark.apiserver  # like etcd and kube-apiserver, helm is compiled where the cache has none
 
-SURROUNDINGS = {"metadata.name": "modelramp-0", "metadata.namespace": NAMESPACE}
+SURROUNDINGS = {
+    "metadata.uid": "7a1f0c52-9f0e-4b0e-9d53-5d0f3c0c7b11",
+    "metadata.name": "modelramp-0",
+    "metadata.namespace": NAMESPACE,
+}
 
 
 def environment(values: dict[str, Any] | None = None) -> dict[str, str]:
