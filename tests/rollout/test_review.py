@@ -147,3 +147,44 @@ def test_stable_that_failed_where_nothing_could_be_done_and_recovered_is_left_al
     failed = turn(alone, replace(world({"8": 100}), measurements=answers(0.9)))
     recovered = turn(failed.status, replace(world({"8": 100}), measurements=answers(0.0)), failed.evidence)
     assert recovered.evidence.of("errors").failures == 0
+
+
+# ---------------------------------------------------------------- the user's word
+RETURNED = Status(
+    Phase.PROMOTED,
+    stable=pin("7"),
+    previous=(pin("8"), pin("6")),
+    attempt=attempt("7", AttemptKind.RETURN),
+)
+"""Somebody went back from 8 to 7 by the pin."""
+
+
+def test_a_guardrail_never_sends_traffic_to_the_version_that_the_user_has_just_left() -> None:
+    seen = replace(world({"7": 100}), measurements=answers(0.9))
+    back = turn(RETURNED, seen, spec=replace(SPEC, version="7", fingerprint="1:7"))
+    assert all("8" not in split for split in weights(back))
+    assert back.status.stable != pin("8")
+
+
+def test_a_version_to_which_the_user_went_forward_again_still_falls_back() -> None:
+    forward = replace(
+        RETURNED, stable=pin("8"), previous=(pin("7"), pin("6")), attempt=attempt("8", AttemptKind.RETURN)
+    )
+    decision = turn(forward, replace(world({"8": 100}), measurements=answers(0.9)))
+    assert (decision.status.phase, decision.status.stable) == (Phase.ROLLED_BACK, pin("7"))
+
+
+def test_an_abort_of_the_version_that_serves_takes_its_traffic_back() -> None:
+    """It came a moment after the last step had passed."""
+    decision = turn(promoted(), world({"8": 100}), spec=replace(SPEC, abort="8"))
+    assert (decision.status.phase, decision.status.stable) == (Phase.ROLLED_BACK, pin("7"))
+    assert weights(decision) == [{"7": 100}]
+    after = turn(decision.status, world({"7": 100}), spec=replace(SPEC, abort="8"))
+    assert after.status.phase is Phase.ROLLED_BACK
+
+
+def test_a_version_that_spec_abort_names_is_not_returned_to() -> None:
+    status = replace(promoted(), stable=pin("7"), previous=(pin("8"),), attempt=attempt("7", AttemptKind.RETURN))
+    decision = turn(status, world({"7": 100}), spec=replace(SPEC, version="8", abort="8"))
+    assert decision.status.stable == pin("7")
+    assert all(split == {"7": 100} for split in weights(decision))

@@ -36,7 +36,7 @@ TRANSITIONS: Mapping[Phase, Mapping[SignalKind, Phase]] = {
     _P.RAMPING: {**_ALWAYS, **_GUARDED, _S.SETTLE: _P.RAMPING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED},
     _P.PROMOTED: {
         _S.RELEASE: _P.RELEASED, _S.REPIN: _P.GATING, _S.RETURN: _P.PROMOTED, _S.WARM_UP: _P.STARTING,
-        _S.REVERT: _P.ROLLED_BACK, _S.BREACH: _P.ROLLED_BACK,
+        _S.REVERT: _P.ROLLED_BACK, _S.ABORT: _P.ROLLED_BACK, _S.BREACH: _P.ROLLED_BACK,
     },
     _P.ROLLED_BACK: _ALWAYS,
     _P.REJECTED: {**_ALWAYS, _S.BREACH: _P.ROLLED_BACK},
@@ -167,10 +167,9 @@ def _reject(status: Status, version: str, fingerprint: str, turn: Turn, signal: 
 
 def _fall_back(turn: Turn, signal: Signal) -> Status:
     """Send traffic back: from the candidate to stable, or from stable to the version before it."""
-    status = _drop(turn.status, turn, signal)
-    if signal.kind is SignalKind.BREACH and turn.status.phase not in WITH_TRAFFIC and (pin := fallback(turn)):
-        return _demote(status, pin.version, turn, signal)
-    return status
+    status, phase = _drop(turn.status, turn, signal), turn.status.phase
+    about_stable = phase is Phase.PROMOTED or (signal.kind is SignalKind.BREACH and phase not in WITH_TRAFFIC)
+    return _demote(status, pin.version, turn, signal) if about_stable and (pin := fallback(turn)) else status
 
 
 def _revert(turn: Turn, signal: Signal) -> Status:

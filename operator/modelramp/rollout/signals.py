@@ -45,9 +45,11 @@ def _revert(turn: Turn) -> Signal | None:
 
 
 def _abort(turn: Turn) -> Signal | None:
-    attempt = turn.status.attempt
-    if turn.spec.aborted and attempt and attempt.version == turn.spec.version and turn.status.phase in ATTEMPTING:
-        return Signal(SignalKind.ABORT, "Aborted", f"spec.abort names version {turn.spec.version}")
+    status, version = turn.status, turn.spec.version
+    tried = status.attempt is not None and status.attempt.version == version and status.phase in ATTEMPTING
+    serves = status.stable is not None and status.stable.version == version and status.phase is Phase.PROMOTED
+    if turn.spec.aborted and (tried or (serves and fallback(turn))):
+        return Signal(SignalKind.ABORT, "Aborted", f"spec.abort names version {version}")
     return None
 
 
@@ -65,7 +67,7 @@ def _return(turn: Turn) -> Signal | None:
     version, status = turn.spec.version, turn.status
     if (stable := status.stable) is not None and stable.version == version:
         return None
-    if status.was_stable(version) is None or _tried(turn):
+    if status.was_stable(version) is None or turn.spec.aborted or _tried(turn):
         return None
     if known_unready(turn.seen, version):
         return Signal(

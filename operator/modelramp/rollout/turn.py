@@ -8,7 +8,7 @@ from enum import Enum
 from modelramp.rollout.guardrails import Evidence
 from modelramp.rollout.observation import Observation, Value
 from modelramp.rollout.spec import Guardrail, Spec
-from modelramp.rollout.status import Phase, Pin, Status
+from modelramp.rollout.status import AttemptKind, Phase, Pin, Status
 
 
 class SignalKind(Enum):
@@ -125,4 +125,15 @@ def known_unready(seen: Observation, version: str) -> bool:
 def fallback(turn: Turn) -> Pin | None:
     """Return the version to go back to after promotion: the newest warm one that is not known to be down."""
     warm = turn.status.previous[: turn.spec.serving.keep_warm]
-    return next((pin for pin in warm if not known_unready(turn.seen, pin.version)), None)
+    return next((pin for pin in warm if not known_unready(turn.seen, pin.version) and _is_back(turn.status, pin)), None)
+
+
+def _is_back(status: Status, pin: Pin) -> bool:
+    """Tell whether going to a version is going back: not to one from which the user went back to stable.
+
+    Where stable did not get here by an attempt of its own, the registry's numbers tell which came before.
+    """
+    attempt, stable = status.attempt, status.stable
+    if stable is None or (attempt and attempt.version == stable.version and attempt.kind is not AttemptKind.RETURN):
+        return True
+    return int(pin.version) < int(stable.version)
