@@ -59,9 +59,17 @@ def moves(trace: Trace, ref: Ref) -> list[Move]:
 
 
 def violations(
-    trace: Trace, ref: Ref, prometheus: ScriptedPrometheus | None = None, *, hands: bool = False
+    trace: Trace,
+    ref: Ref,
+    prometheus: ScriptedPrometheus | None = None,
+    *,
+    hands: bool = False,
+    retried: bool = False,
 ) -> list[str]:
-    """Return everything that did not hold. With `hands`, people edited the numbers themselves."""
+    """Return everything that did not hold.
+
+    With `hands`, people edited the numbers themselves; `retried`, the same story was begun twice on purpose.
+    """
     found = moves(trace, ref)
     said = [
         *sums(trace, ref),
@@ -70,7 +78,7 @@ def violations(
         *gates_first(found),
         *rejections(trace, ref),
         *epochs(trace, ref),
-        *doubled_events(trace, ref),
+        *([] if retried else doubled_events(trace, ref)),
         *truth(trace, ref),
     ]
     return said + (list(passes_first(found, prometheus, ref)) if prometheus else [])
