@@ -8,7 +8,7 @@ import pytest
 
 from modelramp.adapters.kinds import FINALIZER, MODEL_DEPLOYMENT
 from modelramp.ports import Conflict, Deposed, Done, Ref
-from modelramp.rollout.observation import Failed, NoData
+from modelramp.rollout.observation import NoData
 from modelramp.rollout.status import Phase, Status
 from tests.adapters.real import Process, RealCluster, pin, read
 

@@ -177,7 +177,7 @@ def _as(form: str, table: list[dict[str, Any]]) -> dict[str, Any]:
     defect=st.none() | defects,
     place=st.integers(0, 19),
 )
-def test_every_good_request_is_right_and_every_bad_one_a_reasoned_4xx(  # noqa: PLR0917 what Hypothesis gives
+def test_every_good_request_is_right_and_every_bad_one_a_reasoned_4xx(
     fraud_server: Served,
     fraud: Fraud,
     table: list[dict[str, Any]],
