@@ -144,6 +144,18 @@ async def test_a_stopped_version_is_gone_and_stopping_it_twice_is_no_fault(
             {"name": "fetch", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
             "OOMKilled: container fetch: OOMKilled, exit code 137",
         ),
+        (
+            {
+                "name": "fetch",
+                "state": {"running": {}},
+                "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "digest differs"}},
+            },
+            "Error: container fetch: digest differs",
+        ),
+        (
+            {"name": "fetch", "ready": True, "state": {}, "lastState": {"terminated": {"exitCode": 1}}},
+            "",
+        ),
         ({"name": "fetch", "state": {"waiting": {"reason": "PodInitializing"}}}, ""),
     ],
 )

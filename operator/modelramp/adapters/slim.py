@@ -13,7 +13,7 @@ _PACKED = "packedSpec"
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "labels", "deletionTimestamp")
 _DEPLOYMENT_STATUS = ("observedGeneration", "updatedReplicas", "readyReplicas", "conditions")
 _POD_STATUS = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
-_CONTAINER_STATUS = ("name", "state", "lastState")
+_CONTAINER_STATUS = ("name", "ready", "state", "lastState")
 
 
 def slim(kind: Kind, obj: Object) -> Object:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from modelramp.adapters.kinds import Object
 
-LONGEST = 300
+LONGEST = 500
 # Waiting for these is normal.
 _PATIENT = ("ContainerCreating", "PodInitializing")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
@@ -38,7 +38,8 @@ def _container_troubles(container: Object) -> Iterator[str]:
     waiting = (container.get("state") or {}).get("waiting") or {}
     ended = [each.get("terminated") for each in (container.get("state") or {}, container.get("lastState") or {})]
     bad = next((each for each in ended if each and each.get("exitCode")), None)
-    if bad and (waiting or bad is ended[0]):
+    # Between two tries the container runs; what the last one said still is why the pod is not ready.
+    if bad and not container.get("ready"):
         said = bad.get("message") or f"{bad.get('reason', 'Error')}, exit code {bad['exitCode']}"
         yield f"{waiting.get('reason') or bad.get('reason', 'Error')}: container {container['name']}: {said}"
     elif waiting and waiting.get("reason") not in _PATIENT:
