@@ -12,7 +12,7 @@ import pytest
 from modelramp.adapters.kinds import CONFIG_MAP, DEPLOYMENT, EPOCH, SERVICE, WRITTEN
 from modelramp.ports import Conflict, Deposed, Done, Rollout
 from modelramp.rollout.actions import SetTraffic
-from modelramp.rollout.observation import Failed, Route, Split, Value
+from modelramp.rollout.observation import Failed, NoData, Route, Split, Value
 from modelramp.rollout.status import Status
 from tests.adapters.real import Process, RealCluster, pin, read
 
@@ -260,3 +260,20 @@ async def test_a_router_that_was_changed_by_hand_is_put_right(
     assert await process.traffic.write(rollout, TENTH_ON_8) == Done()
     assert (await real.get(DEPLOYMENT, f"{NAME}-router"))["spec"]["replicas"] == 2
     assert (await route(process, rollout)).current
+
+
+async def test_a_route_counts_for_an_object_that_knows_of_none_unless_it_goes_with_an_earlier_one(
+    real: RealCluster, ramping: tuple[Process, Rollout]
+) -> None:
+    process, rollout = ramping
+    forgotten = replace(rollout, status=Status())
+    assert weighs(await route(process, forgotten), TENTH_ON_8)
+    later = replace(forgotten, uid="of-a-later-object-of-the-name")
+    assert isinstance(await process.traffic.read(later), NoData)
+    await real.merge(CONFIG_MAP, f"{NAME}-traffic", {"metadata": {"ownerReferences": None}})
+    await process.list_all(real.namespace, CONFIG_MAP)
+    assert weighs(await route(process, later), TENTH_ON_8)
+
+
+def weighs(found: Route, wanted: SetTraffic) -> bool:
+    return found.split is not None and found.split.same(wanted.split)

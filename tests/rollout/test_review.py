@@ -7,12 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from modelramp.api.convert import dump_status, read_status
 from modelramp.rollout import guardrails as rails
 from modelramp.rollout.actions import SetTraffic
 from modelramp.rollout.decide import Decision, decide
+from modelramp.rollout.machine import sound
 from modelramp.rollout.observation import Effect, Measurement, Observation, Route, Split, Value, Workload
 from modelramp.rollout.spec import Bounds, FailureLimit, FailureMode, Guardrail, Plan, Serving, Spec, Step
 from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Status
+from modelramp.rollout.turn import SignalKind
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
@@ -188,3 +191,47 @@ def test_a_version_that_spec_abort_names_is_not_returned_to() -> None:
     decision = turn(status, world({"7": 100}), spec=replace(SPEC, version="8", abort="8"))
     assert decision.status.stable == pin("7")
     assert all(split == {"7": 100} for split in weights(decision))
+
+
+# ---------------------------------------------------------------- a status that is lost or damaged
+def read_back(status: Status, **damage: object) -> Status:
+    return sound(read_status({"status": dump_status(status) | damage}))
+
+
+@pytest.mark.parametrize("field", ["stable", "candidate", "attempt"])
+def test_an_attempt_that_lacks_what_it_needs_does_not_go_on(field: str) -> None:
+    decision = turn(read_back(ramping(), **{field: "unreadable"}), world({"7": 90, "8": 10}))
+    assert decision.status.phase is Phase.GATING
+    assert all(split == {"7": 100} for split in weights(decision))
+
+
+@pytest.mark.parametrize("step", [-1, 2, 1000])
+def test_a_step_that_the_plan_does_not_have_is_no_step(step: int) -> None:
+    attempt_of = dump_status(ramping())["attempt"]
+    decision = turn(read_back(ramping(), attempt=attempt_of | {"step": step}), world({"7": 90, "8": 10}))
+    assert decision.status.phase is Phase.GATING
+    assert weights(decision) == [{"7": 100}]
+
+
+def test_a_version_that_has_traffic_and_was_forgotten_is_not_passed_over() -> None:
+    decision = turn(Status(), world({"7": 99, "8": 1}))
+    assert decision.status.attempt is not None
+    assert decision.status.attempt.version == "7"
+    assert weights(decision) == []
+
+
+# ---------------------------------------------------------------- nothing sleeps that could go on
+def test_a_step_that_waits_for_nothing_goes_on_without_an_event() -> None:
+    """No hold, no requests, no guardrails: once the split is in effect nothing else will wake the loop."""
+    bare = replace(attempt("8"), plan=Plan(steps=(Step(10), Step(100))), settled_at=None)
+    decision = turn(replace(ramping(), attempt=bare), world({"7": 90, "8": 10}))
+    assert decision.signal.kind is SignalKind.SETTLE
+    assert decision.look_again_in is not None
+    assert decision.look_again_in <= SECOND
+
+
+def test_a_paused_step_that_could_go_on_sleeps() -> None:
+    bare = replace(attempt("8"), plan=Plan(steps=(Step(10), Step(100))))
+    decision = turn(replace(ramping(), attempt=bare), world({"7": 90, "8": 10}), spec=replace(SPEC, paused=True))
+    assert decision.signal.kind is SignalKind.PAUSE
+    assert decision.look_again_in is None or decision.look_again_in >= SECOND

@@ -33,6 +33,7 @@ from modelramp.rollout.spec import (
     Spec,
     Step,
 )
+from modelramp.rollout.status import Status
 from modelramp.rollout.turn import watched
 from modelramp.sampling import InlineSampler
 
@@ -113,6 +114,11 @@ class Player:
 
     def do_delete(self) -> None:
         self.world.delete(REF)
+
+    def do_lose(self, what: str) -> None:
+        """Empty a part of the object, as a restored backup does."""
+        assert what == "status", what
+        self.object.status, self.object.version = Status(), self.object.version + 1
 
     def do_errors(self, version: str, share: str, *condition: str) -> None:
         """Let a version fail that share of its requests; `from 10` says from which weight on."""

@@ -54,7 +54,7 @@ class ConfigMapRoutes:
     async def read(self, rollout: Rollout) -> Reading[Route]:
         """Read the stored split; NoData("NoRoute") when there is none yet."""
         stored = await self._find(rollout)
-        if isinstance(stored, Stored):
+        if isinstance(stored, Stored) and not _is_left_over(rollout, stored):
             return Value(read_route(stored, current=self._is_current(rollout, stored)))
         if isinstance(stored, Failed):
             return stored
@@ -194,6 +194,12 @@ class ConfigMapRoutes:
     def _forget(self, ref: Ref) -> None:
         self._parsed.pop(ref, None)
         self._proxies.forget(ref)
+
+
+def _is_left_over(rollout: Rollout, stored: Stored) -> bool:
+    """Tell whether it goes with an earlier object of the same name; one that nobody owns any more stays and counts."""
+    owners = {each["uid"] for each in stored.config_map["metadata"].get("ownerReferences") or ()}
+    return rollout.status.stable is None and bool(owners) and rollout.uid not in owners
 
 
 def _digest(data: Object) -> int:

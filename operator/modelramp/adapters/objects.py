@@ -13,6 +13,7 @@ from modelramp.adapters.store import Store
 from modelramp.adapters.writer import Outcome, Writer, written
 from modelramp.api.convert import Problem, dump_status, read_spec, read_status
 from modelramp.ports import Conflict, Done, Ref, Rollout, Written
+from modelramp.rollout.machine import sound
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Status
@@ -137,7 +138,7 @@ def _rollout(ref: Ref, obj: Object, spec: Spec) -> Rollout:
         generation=metadata["generation"],
         resource_version=metadata["resourceVersion"],
         spec=spec,
-        status=read_status(obj),
+        status=sound(read_status(obj)),
         deleting=since is not None,
         deleting_since=datetime.fromisoformat(since) if since else None,
         claimed=FINALIZER in (metadata.get("finalizers") or ()),

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from modelramp.rollout.observation import Value
 from modelramp.rollout.progress import examine
+from modelramp.rollout.spec import Gates
 from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, fallback
 
@@ -47,6 +48,17 @@ REMEMBERED_STABLES = 10
 REMEMBERED_REJECTIONS = 10
 
 
+def sound(status: Status) -> Status:
+    """Return the status, from Pending on where an attempt that is under way lacks what it needs to be judged."""
+    attempt = status.attempt
+    if attempt is None or status.phase not in ATTEMPTING:
+        return status
+    has_stable = status.stable is not None or attempt.kind is AttemptKind.FIRST
+    has_candidate = status.candidate is not None or status.phase is Phase.GATING
+    has_step = 0 <= attempt.step < max(1, len(attempt.plan.steps))
+    return status if has_stable and has_candidate and has_step else replace(status, phase=Phase.PENDING)
+
+
 def advance(turn: Turn, signal: Signal) -> Status:
     """Return the status after the signal; the same one where the table has no way."""
     to = TRANSITIONS[turn.status.phase].get(signal.kind)
@@ -55,21 +67,23 @@ def advance(turn: Turn, signal: Signal) -> Status:
     return replace(_EFFECTS[signal.kind](turn, signal), phase=to)
 
 
-def _begin(turn: Turn, kind: AttemptKind) -> Attempt:
+def _begin(turn: Turn, kind: AttemptKind, version: str) -> Attempt:
     now, spec = turn.seen.now, turn.spec
-    seed = f"{spec.version} {spec.fingerprint} {now.isoformat()}"
-    identity = f"{spec.version}-{sha256(seed.encode()).hexdigest()[:6]}"
-    return Attempt(identity, spec.version, kind, spec.fingerprint, spec.plan, started_at=now, phase_since=now)
+    seed = f"{version} {spec.fingerprint} {now.isoformat()}"
+    identity = f"{version}-{sha256(seed.encode()).hexdigest()[:6]}"
+    # What has traffic without being pinned has passed the gates of its own time.
+    plan = spec.plan if version == spec.version else replace(spec.plan, gates=Gates(require_signature=False))
+    return Attempt(identity, version, kind, spec.fingerprint, plan, started_at=now, phase_since=now)
 
 
 def _repin(turn: Turn, signal: Signal) -> Status:
     kind = AttemptKind.FIRST if turn.status.stable is None else AttemptKind.FRESH
-    return replace(turn.status, attempt=_begin(turn, kind), candidate=None)
+    return replace(turn.status, attempt=_begin(turn, kind, signal.target), candidate=None)
 
 
 def _warm_up(turn: Turn, signal: Signal) -> Status:
     pin = turn.status.was_stable(signal.target)
-    return replace(turn.status, attempt=_begin(turn, AttemptKind.RETURN), candidate=pin)
+    return replace(turn.status, attempt=_begin(turn, AttemptKind.RETURN, signal.target), candidate=pin)
 
 
 def _accept(turn: Turn, signal: Signal) -> Status:
@@ -118,7 +132,7 @@ def _finish(turn: Turn, signal: Signal) -> Status:
 
 
 def _return(turn: Turn, signal: Signal) -> Status:
-    status = replace(turn.status, attempt=_begin(turn, AttemptKind.RETURN))
+    status = replace(turn.status, attempt=_begin(turn, AttemptKind.RETURN, signal.target))
     return _install(status, turn.status.was_stable(signal.target))
 
 

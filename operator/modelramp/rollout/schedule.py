@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from modelramp.rollout import progress
 from modelramp.rollout.actions import Action, RunVersion
 from modelramp.rollout.observation import Busy, Failed, NoData, Value
 from modelramp.rollout.status import Attempt, Phase
 from modelramp.rollout.traffic import converged, desired
-from modelramp.rollout.turn import Turn
+from modelramp.rollout.turn import WITH_TRAFFIC, SignalKind, Turn
 
 SOON = timedelta(milliseconds=250)
 PODS_COME = timedelta(seconds=5)
@@ -39,6 +40,8 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
     if actions:
         yield PODS_COME if all(isinstance(action, RunVersion) for action in actions) else SOON
     attempt = turn.status.attempt
+    if turn.status.phase in (Phase.STARTING, *WITH_TRAFFIC) and _goes_on(turn):
+        yield SOON
     match turn.status.phase:
         case Phase.GATING if not turn.spec.problem:
             yield _registry(turn)
@@ -51,6 +54,12 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
             yield from _stage(turn, attempt)
         case _:
             yield from _rest(turn)
+
+
+def _goes_on(turn: Turn) -> bool:
+    """Tell whether nothing is waited for any more, so that nothing else may come to wake the loop."""
+    held = turn.spec.paused or bool(turn.spec.problem)
+    return not held and progress.judge(turn).kind is not SignalKind.HOLD
 
 
 def _registry(turn: Turn) -> timedelta:

@@ -67,7 +67,7 @@ def _return(turn: Turn) -> Signal | None:
     version, status = turn.spec.version, turn.status
     if (stable := status.stable) is not None and stable.version == version:
         return None
-    if status.was_stable(version) is None or turn.spec.aborted or _tried(turn):
+    if status.was_stable(version) is None or turn.spec.aborted or _tried(turn, version):
         return None
     if known_unready(turn.seen, version):
         return Signal(
@@ -76,23 +76,22 @@ def _return(turn: Turn) -> Signal | None:
     return Signal(SignalKind.RETURN, "Returned", f"version {version} was stable before and takes all traffic", version)
 
 
-def _tried(turn: Turn) -> bool:
-    """Tell whether this very pin is being tried, or was and failed."""
+def _tried(turn: Turn, version: str) -> bool:
+    """Tell whether this version is being tried, or was and failed."""
     attempt = turn.status.attempt
-    running = turn.status.phase in ATTEMPTING and attempt is not None and attempt.version == turn.spec.version
-    return running or _rejected(turn)
+    running = turn.status.phase in ATTEMPTING and attempt is not None and attempt.version == version
+    return running or _rejected(turn, version)
 
 
-def _rejected(turn: Turn) -> bool:
-    return any(
-        (known.version, known.fingerprint) == (turn.spec.version, turn.spec.fingerprint)
-        for known in turn.status.rejected
-    )
+def _rejected(turn: Turn, version: str) -> bool:
+    return any((known.version, known.fingerprint) == (version, turn.spec.fingerprint) for known in turn.status.rejected)
 
 
 def _repin(turn: Turn) -> Signal | None:
     stable, version = turn.status.stable, turn.spec.version
-    if (stable is not None and stable.version == version) or turn.spec.aborted or _tried(turn):
+    if (found := traffic.unremembered(turn.status, turn.seen.route, version)) and not _tried(turn, found):
+        return Signal(SignalKind.REPIN, "Adopted", f"version {found} has traffic and was forgotten: it is first", found)
+    if found or (stable is not None and stable.version == version) or turn.spec.aborted or _tried(turn, version):
         return None
     return Signal(SignalKind.REPIN, "Pinned", f"version {version} is pinned", version)
 

@@ -54,6 +54,18 @@ def desired(status: Status) -> Split | None:
     return Split({stable: EVERYTHING})
 
 
+def unremembered(status: Status, reading: Reading[Route], pinned: str) -> str:
+    """Return the version that has traffic where the status knows of none: a status was lost, the route was not.
+
+    Without it the pinned version would be taken for the first of all and get everything.
+    """
+    if status.stable is not None or not isinstance(reading, Value) or reading.value.split is None:
+        return ""
+    weights = reading.value.split.weights
+    others = [version for version, percent in weights.items() if percent > 0 and version != pinned]
+    return max(others, key=reading.value.split.weight, default="")
+
+
 def running(status: Status, keep_warm: int) -> tuple[Pin, ...]:
     """Return the versions whose pods are to be ready: stable, the candidate, and those kept warm."""
     candidate = (status.candidate,) if status.candidate and status.phase in WITH_CANDIDATE else ()
