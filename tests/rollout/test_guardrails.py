@@ -117,7 +117,7 @@ def test_a_restart_keeps_failures_and_baselines() -> None:
     scope = Scope("attempt", "1", NOW)
     asked = Measurement("errors", NOW, Value(0.9), Value(0.02))
     before = gather((COMPARED,), Evidence(), (asked,), scope)
-    after = restore(remembered((COMPARED,), (), before), scope).of("errors")
+    after = restore(remembered((COMPARED,), (), before), scope, NOW).of("errors")
     assert (after.failures, after.baseline, after.passes) == (1, 0.02, 0)
 
 

@@ -235,3 +235,26 @@ def test_a_paused_step_that_could_go_on_sleeps() -> None:
     decision = turn(replace(ramping(), attempt=bare), world({"7": 90, "8": 10}), spec=replace(SPEC, paused=True))
     assert decision.signal.kind is SignalKind.PAUSE
     assert decision.look_again_in is None or decision.look_again_in >= SECOND
+
+
+# ---------------------------------------------------------------- time without an operator is nobody's delay
+def test_a_split_that_nobody_wrote_while_the_operator_was_away_has_not_been_refused_by_the_routers() -> None:
+    """It was remembered ten minutes ago, and the process died before the write."""
+    since = NOW - timedelta(minutes=10)
+    unsettled = replace(ramping(), attempt=replace(attempt("8"), step=1, phase_since=since, settled_at=None))
+    first = turn(unsettled, world({"7": 90, "8": 10}))
+    assert weights(first) == [{"8": 100}]
+    not_yet = replace(world({"8": 100}), now=NOW + SECOND, effect=Value(Effect(Split({"7": 90, "8": 10}))))
+    second = turn(first.status, not_yet, first.evidence)
+    assert second.status.phase is Phase.RAMPING
+    late = turn(second.status, replace(not_yet, now=NOW + timedelta(minutes=2)), second.evidence)
+    assert late.signal.kind is SignalKind.INEFFECTIVE
+
+
+def test_pods_that_nobody_made_while_the_operator_was_away_are_not_late() -> None:
+    starting = replace(ramping(), phase=Phase.STARTING, attempt=replace(attempt("8"), settled_at=None))
+    nothing_runs = replace(world({"7": 100}), workloads=Value({"7": Workload("7", 1, 1)}))
+    first = turn(starting, nothing_runs)
+    assert first.status.phase is Phase.STARTING
+    late = turn(first.status, replace(nothing_runs, now=NOW + timedelta(minutes=10)), first.evidence)
+    assert late.signal.kind is SignalKind.EXPIRE

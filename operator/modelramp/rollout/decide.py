@@ -37,7 +37,7 @@ class Decision:
 def decide(spec: Spec, status: Status, seen: Observation, evidence: Evidence | None, *, claimed: bool) -> Decision:
     """Decide one turn; `evidence` is None after a restart. Total: never raises, never asks anyone anything."""
     guardrails = watched(spec, status)
-    known = restore(status.guardrails, scope(status)) if evidence is None else evidence
+    known = restore(status.guardrails, scope(status), seen.now) if evidence is None else evidence
     gathered = gather(guardrails, known, seen.measurements, scope(status))
     measured = replace(status, guardrails=remembered(guardrails, status.guardrails, gathered)) if guardrails else status
     turn = Turn(spec, measured, seen, gathered)

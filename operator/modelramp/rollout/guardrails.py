@@ -51,10 +51,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All tallies, kept in memory between turns, with what they were counted under."""
+    """All tallies, kept in memory between turns, with what they were counted under, and since when."""
 
     scope: Scope = Scope()
     tallies: Mapping[str, Tally] = field(default_factory=dict)
+    since: datetime | None = None
+    """This process's first look at the object: what it did not do before then, nobody did."""
 
     def of(self, guardrail: str) -> Tally:
         """Return a guardrail's tally, an empty one when it was never asked."""
@@ -146,9 +148,10 @@ def due(guardrail: Guardrail, seen: Tally, now: datetime) -> timedelta:
     return timedelta(0) if seen.asked_at is None else seen.asked_at + guardrail.interval - now
 
 
-def restore(states: Iterable[GuardrailState], scope: Scope) -> Evidence:
+def restore(states: Iterable[GuardrailState], scope: Scope, now: datetime) -> Evidence:
     """Start the tallies from what is remembered: failures and baselines survive a restart, passes do not."""
-    return Evidence(scope, {state.name: Tally(failures=state.failures, baseline=state.baseline) for state in states})
+    tallies = {state.name: Tally(failures=state.failures, baseline=state.baseline) for state in states}
+    return Evidence(scope, tallies, now)
 
 
 def gather(
@@ -167,6 +170,7 @@ def gather(
             )
             for guardrail in guardrails
         },
+        before.since,
     )
 
 

@@ -9,7 +9,7 @@ from modelramp.rollout.guardrails import satisfied
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
 from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import converged
-from modelramp.rollout.turn import UNREADABLE, Signal, SignalKind, Turn, watched
+from modelramp.rollout.turn import UNREADABLE, Signal, SignalKind, Turn, waited, watched
 
 
 def judge(turn: Turn) -> Signal:
@@ -81,7 +81,7 @@ def examine(turn: Turn) -> tuple[GateResult, ...]:
 
 def _starting(turn: Turn, attempt: Attempt) -> Signal:
     if complaint := _not_ready(turn):
-        late = turn.seen.now - attempt.phase_since >= attempt.plan.ready_deadline
+        late = waited(turn, attempt) >= attempt.plan.ready_deadline
         if late and isinstance(turn.seen.workloads, Value):
             return Signal(
                 SignalKind.EXPIRE, "NeverReady", f"not ready within {text(attempt.plan.ready_deadline)}: {complaint}"

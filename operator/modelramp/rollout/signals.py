@@ -20,6 +20,7 @@ from modelramp.rollout.turn import (
     Turn,
     fallback,
     known_unready,
+    waited,
     watched,
 )
 
@@ -118,7 +119,7 @@ def _ineffective(turn: Turn) -> Signal | None:
     attempt = turn.status.attempt
     if turn.status.phase not in WITH_TRAFFIC or attempt is None or attempt.settled_at is not None:
         return None
-    if turn.seen.now - attempt.phase_since < attempt.plan.effect_deadline or traffic.converged(turn.status, turn.seen):
+    if waited(turn, attempt) < attempt.plan.effect_deadline or traffic.converged(turn.status, turn.seen):
         return None
     return Signal(SignalKind.INEFFECTIVE, "RouteNotEffective", "the router did not take up the split by its deadline")
 

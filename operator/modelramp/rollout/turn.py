@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 
 from modelramp.rollout.guardrails import Evidence
 from modelramp.rollout.observation import Observation, Value
 from modelramp.rollout.spec import Guardrail, Spec
-from modelramp.rollout.status import AttemptKind, Phase, Pin, Status
+from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Status
 
 
 class SignalKind(Enum):
@@ -120,6 +121,11 @@ def known_unready(seen: Observation, version: str) -> bool:
         return False
     workload = seen.workloads.value.get(version)
     return workload is None or workload.ready == 0
+
+
+def waited(turn: Turn, attempt: Attempt) -> timedelta:
+    """Return for how long the phase has gone on before our eyes: time without an operator is nobody's delay."""
+    return turn.seen.now - max(attempt.phase_since, turn.evidence.since or attempt.phase_since)
 
 
 def fallback(turn: Turn) -> Pin | None:
