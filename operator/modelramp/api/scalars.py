@@ -114,7 +114,7 @@ Quantity = Annotated[
     Rule(
         f"type(self) == int ? self >= 0 : type(self) == string && self.matches('{_AMOUNT}')",
         "must be an amount, such as 2, 500m or 512Mi",
-        lambda amount: re.search(_AMOUNT, str(amount)) is not None,
+        lambda amount: re.fullmatch(_AMOUNT.removesuffix("$"), str(amount)) is not None,
     ),
 ]
 
