@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, StrictInt, WithJsonSchema
 
 from modelramp.api.rules import DurationText, Rule, matches
 from modelramp.rollout.queries import PLACEHOLDERS
@@ -102,7 +102,7 @@ Query = Annotated[
 
 _AMOUNT = "^([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$"
 Quantity = Annotated[
-    int | str,
+    StrictInt | str,
     Field(union_mode="left_to_right"),
     WithJsonSchema(
         {
