@@ -153,7 +153,8 @@ class DurationText:
         )
 
     def _read(self, value: Any) -> timedelta:
-        read = parse_duration(value) if isinstance(value, str) else value
+        fits = isinstance(value, str) and re.fullmatch(PATTERN.removesuffix("$"), value) is not None
+        read = (parse_duration(value) if fits else None) if isinstance(value, str) else value
         if not isinstance(read, timedelta) or read < self.least:
             raise PydanticCustomError(BROKEN, "{says}", {"says": _filled(self._rule().says, value), "at": ""})
         return read
