@@ -154,7 +154,7 @@ def _commands(subject: Subject) -> Iterator[str]:
         back = status.previous[0].version
         yield f"go back to version {back}: {_patch(subject.ref, {'model': {'version': back}})}"
     if status.phase in (Phase.ROLLED_BACK, Phase.REJECTED):
-        anew = "2" if spec.retry == "1" else "1"
+        anew = str(int(spec.retry) + 1) if spec.retry.isdecimal() else "1"  # one that was used before asks for nothing
         yield f"try version {spec.version} again: {_patch(subject.ref, {'retry': anew})}"
 
 

@@ -128,7 +128,7 @@ def test_promoted_with_the_way_back() -> None:
     assert account["You can"] == f"go back to version 7: {back}"
 
 
-@pytest.mark.parametrize(("retry", "anew"), [("", "1"), ("1", "2"), ("2", "1")])
+@pytest.mark.parametrize(("retry", "anew"), [("", "1"), ("1", "2"), ("2", "3"), ("dns-was-down", "1")])
 def test_rolled_back_with_what_is_not_tried_again_and_how_to(retry: str, anew: str) -> None:
     rejected = (Rejection("8", "f", "Breach", "guardrail errors: 0.09, at most 0.02", NOW),)
     status = Status(Phase.ROLLED_BACK, "Breach", "guardrail errors", 3, stable=Pin("7"), rejected=rejected)
