@@ -144,13 +144,17 @@ class Election:
     async def _take(self, held: Held) -> bool:
         """Take a free Lease; one that is ours already was taken by a write whose answer was lost."""
         ours = held.holder == self.identity
-        self._epoch = held.transitions if ours else held.transitions + 1
+        self._epoch = held.transitions if ours else max(held.transitions + 1, self._minute())
         return await self._acquired(held.resource_version)
 
     async def _make(self) -> bool:
-        """Create the Lease, numbered by the minute: one that was deleted must not make epochs start again."""
-        self._epoch = int(self._clock.now().timestamp() // 60)
+        """Create the Lease."""
+        self._epoch = self._minute()
         return await self._acquired("")
+
+    def _minute(self) -> int:
+        """Return the least number: a Lease that was deleted or restored must not make epochs start again."""
+        return int(self._clock.now().timestamp() // 60)
 
     async def _acquired(self, version: str) -> bool:
         written = await self._write(version, acquired=True)

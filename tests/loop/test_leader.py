@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from modelramp.adapters.leases import Claim
+from modelramp.adapters.leases import Claim, Held
 from modelramp.leader import Terms, ticks, unique_identity
 from tests.loop.lease_world import Connection, LeaseServer, LoopClock, Process
 from tests.loop.virtual_time import now, on_virtual_time
@@ -255,6 +255,22 @@ async def test_a_deleted_lease_is_made_again_by_its_leader_with_the_same_epoch()
     assert {holder for _, holder in changes} == {"a"}
     assert server.held is not None
     assert server.held.transitions == epoch
+
+
+@on_virtual_time
+async def test_after_a_lease_was_restored_from_a_backup_epochs_do_not_start_again_below_the_old() -> None:
+    """Else every route carries a higher number than the leader's, and no rollback is written any more."""
+    server = LeaseServer()
+    a = Process("a", Connection(server))
+    leading = a.run()
+    await asyncio.sleep(61)
+    leading.cancel()
+    server.held = Held("", 3, timedelta(seconds=15), "7")
+    b = Process("b", Connection(server))
+    b.run()
+    await asyncio.sleep(20)
+    assert b.election.held()
+    assert b.election.epoch > a.election.epoch
 
 
 @on_virtual_time
