@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from modelramp.ports import Ports, Rollout
 from modelramp.rollout import traffic
 from modelramp.rollout.guardrails import Evidence
-from modelramp.rollout.observation import Busy, Effect, ModelVersion, NoData, Observation, Reading, Route, Value
+from modelramp.rollout.observation import (
+    Busy,
+    Effect,
+    ModelVersion,
+    NoData,
+    Observation,
+    Reading,
+    Route,
+    Value,
+    Workload,
+)
 from modelramp.rollout.progress import compares
 from modelramp.rollout.status import Phase
 from modelramp.rollout.turn import WITH_TRAFFIC
@@ -31,7 +42,7 @@ async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Ev
         deleting=rollout.deleting,
         deleting_since=rollout.deleting_since,
         route=route,
-        effect=await _effect(ports, rollout, route),
+        effect=await _effect(ports, rollout, route, workloads),
         workloads=workloads,
         model=model,
         stable_model=stable_model,
@@ -55,17 +66,18 @@ async def _stable_model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion]
     return await ports.registry.resolve(rollout.spec.model_name, stable.version)
 
 
-async def _effect(ports: Ports, rollout: Rollout, route: Reading[Route]) -> Reading[Effect]:
+async def _effect(
+    ports: Ports, rollout: Rollout, route: Reading[Route], workloads: Reading[Mapping[str, Workload]]
+) -> Reading[Effect]:
     """Ask the proxies only while traffic moves, or should: an object at rest costs nothing."""
-    return await ports.traffic.measure(rollout) if _moves(rollout, route) else _NOT_ASKED
+    return await ports.traffic.measure(rollout) if _moves(rollout, route, workloads) else _NOT_ASKED
 
 
-def _moves(rollout: Rollout, route: Reading[Route]) -> bool:
+def _moves(rollout: Rollout, route: Reading[Route], workloads: Reading[Mapping[str, Workload]]) -> bool:
     status = rollout.status
     if traffic.desired(status) is None:
         return False
     if status.phase in (*WITH_TRAFFIC, Phase.STARTING) or rollout.deleting or not isinstance(route, Value):
         return True
     at_rest = any(found.type == "TrafficConverged" and found.status == "True" for found in status.conditions)
-    named = {pin.version for pin in traffic.running(status, rollout.spec.serving.keep_warm)}
-    return not at_rest or route.value.backends != named
+    return not at_rest or bool(traffic.leaving(status, rollout.spec.serving.keep_warm, route, workloads))

@@ -62,7 +62,7 @@ MUTANTS = {
         "test_7_once", "narrate.py", "reason=signal.reason, message=signal.message)", "message=after.message + '.')"
     ),
     "a restart starts the step's clock anew": Mutant(
-        "test_7_a_restart", "signals.py", "attempt is not None and attempt.settled_at is None", "attempt is not None"
+        "test_7_a_restart", "machine.py", "(attempt and attempt.settled_at) or turn.seen.now", "turn.seen.now"
     ),
     "the route is written every turn": Mutant("test_8_", "traffic.py", "return not same or not route.current", "return True"),
     "deletion waits for the route for ever": Mutant(

@@ -9,12 +9,12 @@ import pytest
 
 from modelramp.api.convert import dump_status, read_status
 from modelramp.rollout import guardrails as rails
-from modelramp.rollout.actions import SetTraffic
+from modelramp.rollout.actions import SetTraffic, StopVersion
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.machine import sound
 from modelramp.rollout.observation import Effect, Measurement, Observation, Route, Split, Value, Workload
 from modelramp.rollout.spec import Bounds, FailureLimit, FailureMode, Guardrail, Plan, Serving, Spec, Step
-from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Status
+from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status
 from modelramp.rollout.turn import SignalKind
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -258,3 +258,52 @@ def test_pods_that_nobody_made_while_the_operator_was_away_are_not_late() -> Non
     assert first.status.phase is Phase.STARTING
     late = turn(first.status, replace(nothing_runs, now=NOW + timedelta(minutes=10)), first.evidence)
     assert late.signal.kind is SignalKind.EXPIRE
+
+
+# ---------------------------------------------------------------- requests that count
+def test_requests_from_before_the_step_do_not_count_after_a_counter_fell() -> None:
+    """The node with the leader and one of two routers is gone; the other router's counter is from before the step."""
+    plan = replace(PLAN, steps=(Step(10, min_requests=2000), Step(100, HOUR)), guardrails=())
+    under_way = replace(ramping(), attempt=replace(attempt("8"), plan=plan, counted_from=5000))
+    split = Split({"7": 90, "8": 10})
+    seen = replace(world({"7": 90, "8": 10}), effect=Value(Effect(split, {"8": 3020})))
+    first = turn(under_way, seen)
+    assert first.status.attempt is not None
+    assert first.status.attempt.step == 0
+    assert first.status.attempt.settled_at == under_way.attempt.settled_at  # type: ignore[union-attr]
+    few = replace(seen, effect=Value(Effect(split, {"8": 5019})))
+    assert turn(first.status, few, first.evidence).signal.kind is SignalKind.HOLD
+    enough = replace(seen, effect=Value(Effect(split, {"8": 5020})))
+    assert turn(first.status, enough, first.evidence).signal.kind is SignalKind.RAMP
+
+
+# ---------------------------------------------------------------- what is no longer needed goes, and nothing spins
+GONE_BACK = replace(
+    promoted(),
+    phase=Phase.ROLLED_BACK,
+    stable=pin("7"),
+    previous=(),
+    rejected=(Rejection("8", "1:8", "GuardrailFailed", "", NOW),),
+)
+
+
+def test_an_object_at_rest_looks_again_until_the_version_that_left_has_no_pods() -> None:
+    """Nothing else wakes it: after a rollback guardrails rest, and the last request may take its time."""
+    busy = Effect(Split({"7": 100}), active={"8": 1})
+    seen = replace(world({"7": 100}), effect=Value(busy))
+    waiting = turn(GONE_BACK, seen)
+    assert waiting.look_again_in is not None
+    assert waiting.look_again_in >= timedelta(milliseconds=250)
+    unrouted = Route(Split({"7": 100}), Split({"7": 100}), frozenset({"7"}))
+    drained = replace(seen, route=Value(unrouted), effect=Value(Effect(Split({"7": 100}))))
+    assert StopVersion("8") in turn(GONE_BACK, drained).actions
+    gone = replace(drained, workloads=Value({"7": Workload("7", 1, 1)}))
+    assert turn(turn(GONE_BACK, gone).status, gone).look_again_in is None
+
+
+def test_a_pause_before_the_gates_are_judged_asks_nobody_again_and_again() -> None:
+    gating = replace(promoted(), phase=Phase.GATING, attempt=attempt("9"))
+    paused = replace(SPEC, version="9", fingerprint="1:9", paused=True)
+    seen = replace(world({"8": 100}), workloads=Value({v: Workload(v, 1, 1) for v in ("7", "8")}))
+    seen = replace(seen, route=Value(Route(Split({"8": 100}), Split({"8": 100}), frozenset({"7", "8"}))))
+    assert turn(gating, seen, spec=paused).look_again_in is None

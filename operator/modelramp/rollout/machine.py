@@ -122,9 +122,11 @@ def _ramp(turn: Turn, signal: Signal) -> Status:
 
 
 def _settle(turn: Turn, signal: Signal) -> Status:
+    """Start the step's clock, once, and its count of requests, again where the counters have fallen."""
     attempt, effect = turn.status.attempt, turn.seen.effect
+    since = (attempt and attempt.settled_at) or turn.seen.now
     counted = effect.value.requests.get(attempt.version, 0) if attempt and isinstance(effect, Value) else 0
-    return replace(turn.status, attempt=_with(attempt, settled_at=turn.seen.now, counted_from=counted))
+    return replace(turn.status, attempt=_with(attempt, settled_at=since, counted_from=counted))
 
 
 def _finish(turn: Turn, signal: Signal) -> Status:

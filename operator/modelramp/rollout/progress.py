@@ -9,7 +9,7 @@ from modelramp.rollout.guardrails import satisfied
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
 from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import converged
-from modelramp.rollout.turn import UNREADABLE, Signal, SignalKind, Turn, waited, watched
+from modelramp.rollout.turn import UNREADABLE, WITH_TRAFFIC, Signal, SignalKind, Turn, waited, watched
 
 
 def judge(turn: Turn) -> Signal:
@@ -166,11 +166,18 @@ def _demands(turn: Turn, attempt: Attempt) -> tuple[timedelta, int, str]:
 
 
 def _requests(turn: Turn, attempt: Attempt) -> int:
-    """Return the requests to the candidate since the split was in effect; a counter that fell has restarted."""
+    """Return the requests to the candidate since the split was in effect."""
     if not isinstance(turn.seen.effect, Value):
         return 0
-    total = turn.seen.effect.value.requests.get(attempt.version, 0)
-    return total - attempt.counted_from if total >= attempt.counted_from else total
+    return max(0, turn.seen.effect.value.requests.get(attempt.version, 0) - attempt.counted_from)
+
+
+def counters_fell(turn: Turn) -> bool:
+    """Tell whether the routers have counted less than before: what they count now may be older than the step."""
+    attempt, effect = turn.status.attempt, turn.seen.effect
+    if turn.status.phase not in WITH_TRAFFIC or attempt is None or not isinstance(effect, Value):
+        return False
+    return effect.value.requests.get(attempt.version, 0) < attempt.counted_from
 
 
 def text(duration: timedelta) -> str:

@@ -12,7 +12,7 @@ from modelramp.rollout import progress
 from modelramp.rollout.actions import Action, RunVersion
 from modelramp.rollout.observation import Busy, Failed, NoData, Value
 from modelramp.rollout.status import Attempt, Phase
-from modelramp.rollout.traffic import converged, desired
+from modelramp.rollout.traffic import converged, desired, leaving
 from modelramp.rollout.turn import WITH_TRAFFIC, SignalKind, Turn
 
 SOON = timedelta(milliseconds=250)
@@ -20,6 +20,8 @@ PODS_COME = timedelta(seconds=5)
 """Pods that are on their way wake the loop by themselves; this is for those that never come."""
 OVERDUE = timedelta(seconds=5)
 """For a deadline that has passed and ends nothing: progress is paused, or the pods' state is not known."""
+VERSION_LEAVES = timedelta(seconds=5)
+"""Until the last request to a version that went is answered; then its pods go."""
 REGISTRY_BUSY = timedelta(seconds=1)
 REGISTRY_AWAY = timedelta(seconds=5)
 VERSION_MISSING = timedelta(seconds=15)
@@ -43,7 +45,7 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
     if turn.status.phase in (Phase.STARTING, *WITH_TRAFFIC) and _goes_on(turn):
         yield SOON
     match turn.status.phase:
-        case Phase.GATING if not turn.spec.problem:
+        case Phase.GATING if not (turn.spec.problem or turn.spec.paused):
             yield _registry(turn)
         case Phase.STARTING if attempt:
             left = attempt.phase_since + attempt.plan.ready_deadline - turn.seen.now
@@ -88,6 +90,10 @@ def _stage(turn: Turn, attempt: Attempt) -> Iterator[timedelta]:
 
 
 def _rest(turn: Turn) -> Iterator[timedelta]:
+    warm, seen = turn.spec.serving.keep_warm, turn.seen
+    held = bool(turn.spec.problem) or seen.deleting
+    if not held and leaving(turn.status, warm, seen.route, seen.workloads):
+        yield VERSION_LEAVES
     if desired(turn.status) is None or converged(turn.status, turn.seen):
         return
     if isinstance(turn.seen.effect, Value) and turn.seen.effect.value.in_effect is not None:

@@ -138,7 +138,7 @@ def _blind(turn: Turn) -> Signal | None:
 def _settle(turn: Turn) -> Signal | None:
     attempt = turn.status.attempt
     waits = turn.status.phase in WITH_TRAFFIC and attempt is not None and attempt.settled_at is None
-    if waits and traffic.converged(turn.status, turn.seen):
+    if (waits or progress.counters_fell(turn)) and traffic.converged(turn.status, turn.seen):
         return Signal(SignalKind.SETTLE, "Settled", "the split is in effect")
     return None
 

@@ -73,6 +73,15 @@ def running(status: Status, keep_warm: int) -> tuple[Pin, ...]:
     return (*stable, *candidate, *status.previous[:keep_warm])
 
 
+def leaving(
+    status: Status, keep_warm: int, route: Reading[Route], workloads: Reading[Mapping[str, Workload]]
+) -> frozenset[str]:
+    """Return the versions that are on their way out: still in the route, or with pods, and to be neither."""
+    routed = route.value.backends if isinstance(route, Value) else frozenset()
+    run = frozenset(workloads.value) if isinstance(workloads, Value) else frozenset()
+    return (routed | run) - {pin.version for pin in running(status, keep_warm)}
+
+
 def detect_drift(status: Status, reading: Reading[Route]) -> Drift:
     """Tell a hand at the route from our own unfinished write, and a rollback by hand from anything else."""
     wanted = desired(status)
