@@ -47,6 +47,7 @@ async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Ev
         model=model,
         stable_model=stable_model,
         measurements=measurements,
+        managers=rollout.managers,
     )
 
 

@@ -7,7 +7,7 @@ Only cancellation and programming errors are exceptions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -43,6 +43,8 @@ class Rollout:
     deleting_since: datetime | None = None
     claimed: bool = False
     """Our finalizer is on."""
+    managers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Who wrote a field of the spec last, by its path such as `model.version`; `""` is the newest of all."""
 
 
 @dataclass(frozen=True, slots=True)

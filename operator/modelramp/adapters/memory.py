@@ -67,6 +67,7 @@ class MemoryObjects:
                 deleting=found.deleting_since is not None,
                 deleting_since=found.deleting_since,
                 claimed=found.claimed,
+                managers=found.managers,
             )
         )
 

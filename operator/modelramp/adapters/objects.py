@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from modelramp.adapters.authors import MANAGERS
 from modelramp.adapters.kinds import FINALIZER, MODEL_DEPLOYMENT, Object
 from modelramp.adapters.kubernetes import Missing, Reply
 from modelramp.adapters.store import Store
@@ -142,4 +143,5 @@ def _rollout(ref: Ref, obj: Object, spec: Spec) -> Rollout:
         deleting=since is not None,
         deleting_since=datetime.fromisoformat(since) if since else None,
         claimed=FINALIZER in (metadata.get("finalizers") or ()),
+        managers=metadata.get(MANAGERS) or {},
     )

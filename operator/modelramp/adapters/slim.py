@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from modelramp.adapters.kinds import CONFIG_MAP, DEPLOYMENT, POD, SERVICE, TEMPLATE, Kind, Object
+from modelramp.adapters.authors import MANAGERS, spec_managers
+from modelramp.adapters.kinds import CONFIG_MAP, DEPLOYMENT, MODEL_DEPLOYMENT, POD, SERVICE, TEMPLATE, Kind, Object
 
 _PACKED = "packedSpec"
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "labels", "deletionTimestamp")
@@ -28,7 +29,10 @@ def slim(kind: Kind, obj: Object) -> Object:
         return _slim_deployment(obj)
     if kind == SERVICE:
         return {"metadata": _chosen(obj["metadata"], _METADATA)}
-    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    if kind == MODEL_DEPLOYMENT and "managedFields" in obj["metadata"]:
+        metadata[MANAGERS] = spec_managers(obj["metadata"]["managedFields"])
+    return {**obj, "metadata": metadata}
 
 
 def full_spec(deployment: Object) -> Any:

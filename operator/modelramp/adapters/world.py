@@ -48,6 +48,7 @@ class StoredObject:
     version: int = 1
     deleting_since: datetime | None = None
     claimed: bool = False
+    managers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

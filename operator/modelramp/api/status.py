@@ -217,17 +217,72 @@ class Rejection(Block):
     """When."""
 
 
+class Finding(Block):
+    """One thing that a decision rests on."""
+
+    check: str | None = None
+    """What was checked, such as `gate signature`, `guardrail errors` or `requests`."""
+    verdict: str | None = None
+    """Pass, Fail, NoData or Inconclusive."""
+    reason: str | None = None
+    """Why, in one word."""
+    message: str | None = None
+    """Why, with the values."""
+    value: float | None = None
+    """What was found; durations are seconds."""
+    min: float | None = None
+    """At least this."""
+    max: float | None = None
+    """At most this."""
+    baseline: float | None = None
+    """The stable version's value that it was compared with."""
+    samples: int | None = None
+    """The requests, or the passes in a row, that stand behind it."""
+    failures: int | None = None
+    """Failed verdicts that counted towards the limit."""
+    query: str | None = None
+    """The query, with its placeholders."""
+
+
 class Record(Block):
-    """One line of the story."""
+    """One decision. docs/reference/records.md has every event."""
 
     at: datetime | None = None
     """When."""
     version: str | None = None
     """About which version."""
     event: str | None = None
-    """What happened, in one word."""
+    """What was decided, in one word."""
     message: str | None = None
-    """What happened, with the values."""
+    """What was decided, with the values."""
+    id: str | None = None
+    """Its name, the only one of that name for this object."""
+    reason: str | None = None
+    """Why, in one word."""
+    by: str | None = None
+    """The field manager who asked for it, as far as the API server knows; empty: the operator by itself."""
+    attempt: str | None = None
+    """Name of the attempt."""
+    generation: int | None = None
+    """Generation of the spec that it was decided on."""
+    phase: str | None = None
+    """The phase afterwards."""
+    step: str | None = None
+    """The step afterwards, such as 2/4."""
+    stable: str | None = None
+    """The version that holds the traffic afterwards."""
+    weight: int | None = None
+    """Percent of live traffic that the candidate is to have afterwards."""
+    pin: Pin | None = None
+    """The version as it was resolved."""
+    plan: str | None = None
+    """Hash of the plan that the attempt is held to."""
+    operator: str | None = None
+    """Version of the operator."""
+    evidence: tuple[Finding, ...] | None = None
+    """What it rests on; old records lose it first."""
+    times: int | None = None
+    """How many records this one stands for; 1 where it is not given."""
 
 
 class Condition(Block):

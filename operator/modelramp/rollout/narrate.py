@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from modelramp.rollout import conditions, progress, traffic
 from modelramp.rollout.actions import Event
+from modelramp.rollout.archive import shelve
 from modelramp.rollout.observation import Observation
-from modelramp.rollout.status import GuardrailState, Phase, Record, Status, VerdictKind
+from modelramp.rollout.record import Decided, record
+from modelramp.rollout.status import GuardrailState, Phase, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, UNREADABLE, Signal, SignalKind, Turn
-
-HISTORY = 20
 
 EVENTS = {
     SignalKind.RELEASE: ("Released", True),
@@ -53,7 +53,8 @@ def tell(turn: Turn, signal: Signal, after: Status) -> Status:
     """Return the status with its words: reason, message, columns, conditions and history."""
     told = _reasoned(turn, signal, after)
     told = replace(told, **_columns(told))  # type: ignore[arg-type]
-    told = replace(told, observed_generation=turn.seen.generation, history=_history(turn, signal, told))
+    new = record(turn, signal, told, _decided(turn, signal, told))
+    told = replace(told, observed_generation=turn.seen.generation, history=shelve(after.history, new))
     return replace(told, conditions=conditions.describe(told, turn.status.conditions, turn.seen))
 
 
@@ -90,13 +91,12 @@ def _event(signal: Signal) -> tuple[str, bool]:
     return EVENTS[SignalKind.ABORT if signal.reason == "Aborted" else SignalKind.BREACH]
 
 
-def _history(turn: Turn, signal: Signal, after: Status) -> tuple[Record, ...]:
+def _decided(turn: Turn, signal: Signal, after: Status) -> Decided | None:
     if signal.kind not in EVENTS or after.phase is turn.status.phase is Phase.RELEASED:
-        return after.history
+        return None
     tried = after.attempt.version if after.attempt else turn.spec.version
     version = tried if _finishes(signal) else signal.target or tried
-    record = Record(turn.seen.now, version, _event(signal)[0], _sentence(signal, after))
-    return (*after.history, record)[-HISTORY:]
+    return Decided(_event(signal)[0], version, _sentence(signal, after))
 
 
 def _sentence(signal: Signal, after: Status) -> str:

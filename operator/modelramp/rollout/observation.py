@@ -163,3 +163,5 @@ class Observation:
     model: Reading[ModelVersion] | Busy | None = None
     stable_model: Reading[ModelVersion] | Busy | None = None
     measurements: tuple[Measurement, ...] = ()
+    managers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Who wrote a field of the spec last, by its path such as `model.version`; `""` is the newest of all."""

@@ -135,13 +135,13 @@ def _where(turn: Turn, attempt: Attempt) -> str:
 
 def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
     """Return the reason and the sentence of the first thing that is missing, None when nothing is."""
-    hold, requests, approval = _demands(turn, attempt)
+    hold, least, approval = demands(turn, attempt)
     if attempt.settled_at is None or not converged(turn.status, turn.seen):
         return "WaitingForEffect", "waiting until the router has taken up the split"
     if turn.seen.now - attempt.settled_at < hold:
         return "Holding", f"held for {text(hold)}"
-    if _requests(turn, attempt) < requests:
-        return "WaitingForRequests", f"waiting for {requests} requests to the candidate"
+    if requests(turn, attempt) < least:
+        return "WaitingForRequests", f"waiting for {least} requests to the candidate"
     for guardrail in watched(turn.spec, turn.status):
         tally = turn.evidence.of(guardrail.name)
         if not satisfied(guardrail, tally):
@@ -156,7 +156,7 @@ def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
     return None
 
 
-def _demands(turn: Turn, attempt: Attempt) -> tuple[timedelta, int, str]:
+def demands(turn: Turn, attempt: Attempt) -> tuple[timedelta, int, str]:
     """Return the time, the requests and the approval that the present stage asks for."""
     shadow = attempt.plan.shadow
     if turn.status.phase is Phase.SHADOWING and shadow:
@@ -165,7 +165,7 @@ def _demands(turn: Turn, attempt: Attempt) -> tuple[timedelta, int, str]:
     return step.hold, step.min_requests, f"{attempt.version}/{step.weight}" if step.approval else ""
 
 
-def _requests(turn: Turn, attempt: Attempt) -> int:
+def requests(turn: Turn, attempt: Attempt) -> int:
     """Return the requests to the candidate since the split was in effect."""
     if not isinstance(turn.seen.effect, Value):
         return 0

@@ -123,13 +123,53 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a decision rests on: what was checked, what it said, within which bounds.
+
+    `samples` are the requests, or the passes in a row, that stand behind it; durations are seconds. `query` still
+    has its placeholders.
+    """
+
+    check: str
+    verdict: VerdictKind
+    reason: str = ""
+    message: str = ""
+    value: float | None = None
+    min: float | None = None
+    max: float | None = None
+    baseline: float | None = None
+    samples: int | None = None
+    failures: int | None = None
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """One line of the story: what was decided, when, why."""
+    """One decision: what was decided about which version, when, why, on whose word, and on what it rests.
+
+    `id` is this object's only record of that name. `by` is the field manager, as far as the API server knows it;
+    empty where the operator decided by itself. `phase`, `stable` and `weight` are how things stand afterwards.
+    `plan` is the hash of what the attempt is held to. `times` counts the records that this one stands for.
+    """
 
     at: datetime
     version: str
     event: str
     message: str
+    id: str = ""
+    reason: str = ""
+    by: str = ""
+    attempt: str = ""
+    generation: int | None = None
+    phase: str = ""
+    step: str = ""
+    stable: str = ""
+    weight: int | None = None
+    pin: Pin | None = None
+    plan: str = ""
+    operator: str = ""
+    evidence: tuple[Finding, ...] = ()
+    times: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
