@@ -72,6 +72,7 @@ def _render(rollout: Rollout, guardrail: Guardrail, version: str) -> str:
             "candidate": about.version if about else "",
             "stable": status.stable.version if status.stable else "",
             "backend": queries.backend(ref.namespace, ref.name, version),
+            "service": queries.service(ref.name, version),
             "window": guardrail.window,
         },
     )

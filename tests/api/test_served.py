@@ -45,7 +45,7 @@ class TestWhatIsRefused:
         [
             ("spec.model.vresion", "9"),
             ("spec.policy", {"configMap": "fraud-policy"}),
-            ("spec.traffic.istio", {"virtualService": "fraud"}),
+            ("spec.traffic.nginx", {"ingress": "fraud"}),
             ("spec.guardrails[0].treshold", 1),
             ("spec.ramp.steps[0].pause", "1h"),
         ],

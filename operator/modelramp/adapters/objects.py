@@ -12,7 +12,7 @@ from modelramp.adapters.kinds import FINALIZER, MODEL_DEPLOYMENT, Object
 from modelramp.adapters.kubernetes import Missing, Reply
 from modelramp.adapters.store import Store
 from modelramp.adapters.writer import Outcome, Writer, written
-from modelramp.api.convert import Problem, dump_status, read_spec, read_status
+from modelramp.api.convert import Problem, dump_status, read_spec, read_status, read_traffic
 from modelramp.ports import Conflict, Done, Ref, Rollout, Written
 from modelramp.rollout.machine import sound
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
@@ -124,10 +124,13 @@ def _spec(obj: Object, known: Rollout | None) -> Spec:
 
 
 def _remembered(obj: Object) -> Spec:
-    """Return as much of a spec as the guardrails need: the model's name, and what an attempt has copied."""
+    """Return as much of a spec as protection needs: the model's name, the route, and what an attempt has copied."""
     attempt, model = read_status(obj).attempt, (obj.get("spec") or {}).get("model")
     name = str(model.get("name", "")) if isinstance(model, dict) else ""
-    return Spec(name, attempt.version, plan=attempt.plan) if attempt else Spec(name, "")
+    traffic = read_traffic(obj)
+    return (
+        Spec(name, attempt.version, plan=attempt.plan, traffic=traffic) if attempt else Spec(name, "", traffic=traffic)
+    )
 
 
 def _rollout(ref: Ref, obj: Object, spec: Spec) -> Rollout:

@@ -9,6 +9,7 @@ from typing import Any
 
 from modelramp.adapters.kinds import MODEL, NAME, TEMPLATE, VERSION, Object, labels, owner_reference
 from modelramp.ports import Ref, Rollout
+from modelramp.rollout.queries import service
 from modelramp.rollout.spec import Serving
 from modelramp.rollout.status import Pin
 
@@ -65,7 +66,7 @@ def served(rollout: Rollout, pin: Pin) -> Served:
 
 def workload_name(name: str, version: str) -> str:
     """Return what a version's Deployment and Service are called."""
-    return f"{name}-v{version}"
+    return service(name, version)
 
 
 def render_workload(version: Served, settings: PodSettings) -> tuple[Object, Object]:

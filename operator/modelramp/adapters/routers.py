@@ -10,6 +10,7 @@ from modelramp.adapters.podspec import hash_of
 from modelramp.adapters.store import Store
 from modelramp.adapters.writer import Writer, written
 from modelramp.ports import Done, Rollout, Written
+from modelramp.rollout.spec import ConfigMapTraffic
 from modelramp.router.podspec import RouterSettings, render_router, router_name
 
 
@@ -28,7 +29,7 @@ class Routers:
         if live is None:
             # Before the first LIST nobody knows; a write finds out.
             return not self._store.is_complete(DEPLOYMENT)
-        asked = (rollout.ref, rollout.uid, rollout.spec.traffic.router_replicas)
+        asked = (rollout.ref, rollout.uid, _replicas(rollout))
         return self._conformity.holds(live, asked, lambda: self._render(rollout)[-1])
 
     async def ensure(self, rollout: Rollout) -> Written:
@@ -44,11 +45,18 @@ class Routers:
 
     def _render(self, rollout: Rollout) -> list[Object]:
         ref = rollout.ref
-        settings = replace(self._settings, replicas=rollout.spec.traffic.router_replicas)
+        settings = replace(self._settings, replicas=_replicas(rollout))
         rendered = render_router(ref.namespace, ref.name, settings)
         ordered = sorted(rendered, key=lambda obj: obj["kind"] == DEPLOYMENT.name)
         owned = [_with(obj, ownerReferences=[owner_reference(ref.name, rollout.uid)]) for obj in ordered]
         return [*owned[:-1], _with(owned[-1], annotations={TEMPLATE: hash_of(*owned)})]
+
+
+def _replicas(rollout: Rollout) -> int:
+    traffic = rollout.spec.traffic
+    if not isinstance(traffic, ConfigMapTraffic):
+        raise TypeError(f"{rollout.ref} has no router: its traffic is {type(traffic).__name__}")
+    return traffic.router_replicas
 
 
 def _with(obj: Object, **metadata: object) -> Object:

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from modelramp.api import guardrail, spec
 from modelramp.api.codec import UnreadableError, dump, reader
-from modelramp.api.traffic import Traffic
+from modelramp.api.traffic import GatewayRoute, Istio, Traffic
 from modelramp.rollout import spec as core
 from modelramp.rollout.queries import TEMPLATES, problems
 from modelramp.rollout.status import Phase, Status
@@ -67,6 +67,10 @@ def _first_query_problem(read: spec.Spec) -> Problem | None:
     for index, rail in enumerate(read.guardrails):
         for problem in problems(rail.query or ""):
             return Problem(f"spec.guardrails[{index}].query", "", problem)
+    routes = {"istio": read.traffic.istio, "httpRoute": read.traffic.http_route, "grpcRoute": read.traffic.grpc_route}
+    for field, route in routes.items():
+        for problem in problems((route.requests_query if route else None) or ""):
+            return Problem(f"spec.traffic.{field}.requestsQuery", "", problem)
     return None
 
 
@@ -99,8 +103,37 @@ def _serving(read: spec.Spec) -> core.Serving:
     )
 
 
-def _traffic(traffic: Traffic) -> core.ConfigMapTraffic:
+def read_traffic(body: Mapping[str, Any]) -> core.Traffic:
+    """Read where the split is written, also of a spec that cannot be used otherwise: a retreat needs it."""
+    try:
+        return _traffic(Traffic.model_validate((body.get("spec") or {}).get("traffic")))
+    except (ValidationError, AttributeError):
+        return core.ConfigMapTraffic()
+
+
+def _traffic(traffic: Traffic) -> core.Traffic:
+    if traffic.istio:
+        return _istio(traffic.istio)
+    if traffic.http_route:
+        return _gateway_route(core.GatewayKind.HTTP_ROUTE, traffic.http_route)
+    if traffic.grpc_route:
+        return _gateway_route(core.GatewayKind.GRPC_ROUTE, traffic.grpc_route)
     return core.ConfigMapTraffic(traffic.config_map.router_replicas if traffic.config_map else 2)
+
+
+def _istio(istio: Istio) -> core.IstioTraffic:
+    query = istio.requests_query or ""
+    if istio.patch:
+        patch = istio.patch
+        return core.IstioTraffic(core.Holding.PATCH, patch.virtual_service, patch.route, requests_query=query)
+    if istio.create:
+        hosts, gateways = istio.create.hosts, istio.create.gateways
+        return core.IstioTraffic(core.Holding.CREATE, hosts=hosts, gateways=gateways, requests_query=query)
+    return core.IstioTraffic(core.Holding.DELEGATE, requests_query=query)
+
+
+def _gateway_route(kind: core.GatewayKind, route: GatewayRoute) -> core.GatewayTraffic:
+    return core.GatewayTraffic(kind, route.name, route.rule or "", route.requests_query or "")
 
 
 def _plan(read: spec.Spec) -> core.Plan:

@@ -12,7 +12,7 @@ from modelramp.api.durations import PATTERN
 from modelramp.api.rules import Block, Rule
 from modelramp.api.scalars import GuardrailName, Interval, PositiveDuration, Query, TemplateName
 
-_ASKED_ABOUT = "[{]{2} *(version|backend) *[}]{2}"
+_ASKED_ABOUT = "[{]{2} *(version|backend|service) *[}]{2}"
 
 
 class FailureLimit(Block):
@@ -50,7 +50,7 @@ class Guardrail(Block):
     query: Query | None = None
     """PromQL that answers with one number. Placeholders: {{namespace}}, {{name}}, {{model}}, {{version}} (the one that
     is asked about), {{candidate}}, {{stable}}, {{backend}} (that version's cluster in the router's metrics),
-    {{window}}. They bring their own quotes: version={{candidate}}."""
+    {{service}} (its Service, and its Deployment), {{window}}. They bring their own quotes: version={{candidate}}."""
     min: float | None = None
     """Fails under this number."""
     max: float | None = None

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-PLACEHOLDERS = ("namespace", "name", "model", "version", "candidate", "stable", "backend", "window")
+PLACEHOLDERS = ("namespace", "name", "model", "version", "candidate", "stable", "backend", "service", "window")
 """`version` is the version that is asked about: the candidate, then stable where they are compared;
-`backend` is that version's cluster name in the router's metrics."""
+`backend` is that version's cluster name in the router's metrics, `service` its Service's and its Deployment's name."""
 
 _TOKEN = re.compile(
     r"""
@@ -109,3 +109,8 @@ def _quoted(value: str | timedelta) -> str:
 def backend(namespace: str, name: str, version: str) -> str:
     """Return a version's cluster name in the router's metrics: unambiguous, DNS names have no underscore."""
     return f"{namespace}_{name}-v{version}"
+
+
+def service(name: str, version: str) -> str:
+    """Return what a version's Deployment and Service are called."""
+    return f"{name}-v{version}"

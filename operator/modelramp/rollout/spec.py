@@ -130,6 +130,53 @@ class ConfigMapTraffic:
     router_replicas: int = 2
 
 
+class Holding(Enum):
+    """How the operator holds a VirtualService."""
+
+    CREATE = "Create"
+    """It owns the whole object."""
+    DELEGATE = "Delegate"
+    """It owns the object that the user's refers to."""
+    PATCH = "Patch"
+    """It changes the numbers of one route in the user's object."""
+
+
+@dataclass(frozen=True, slots=True)
+class IstioTraffic:
+    """The split is written to an Istio VirtualService.
+
+    `virtual_service` and `route` name what is patched; `hosts` and `gateways` are those of an object that is created.
+    `requests_query` counts the requests of a version, empty for Istio's own counters.
+    """
+
+    holding: Holding
+    virtual_service: str = ""
+    route: str = ""
+    hosts: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    requests_query: str = ""
+
+
+class GatewayKind(Enum):
+    """The routes of the Gateway API that have weights."""
+
+    HTTP_ROUTE = "HTTPRoute"
+    GRPC_ROUTE = "GRPCRoute"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTraffic:
+    """The split is written to a rule of a route of the Gateway API; `rule` is empty for its only one."""
+
+    kind: GatewayKind
+    name: str
+    rule: str = ""
+    requests_query: str = ""
+
+
+Traffic = ConfigMapTraffic | IstioTraffic | GatewayTraffic
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """One ModelDeployment as its user wrote it, with the schema's defaults filled in."""
@@ -138,7 +185,7 @@ class Spec:
     version: str
     serving: Serving = Serving()
     plan: Plan = Plan()
-    traffic: ConfigMapTraffic = ConfigMapTraffic()
+    traffic: Traffic = ConfigMapTraffic()
     paused: bool = False
     abort: str | None = None
     approve: str | None = None
