@@ -40,6 +40,21 @@ spec:
     - {name: FEATURES_TOKEN, valueFrom: {secretKeyRef: {name: features, key: token}}}
     - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
     serviceAccountName: scorer
+    autoscaling:
+      min: 2
+      max: 10
+      metrics:
+      - {type: Pods, pods: {metric: {name: in_flight}, target: {type: AverageValue, averageValue: "8"}}}
+      behavior: {scaleDown: {stabilizationWindowSeconds: 600}}
+    nodeSelector: {kubernetes.io/arch: amd64}
+    tolerations:
+    - {key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}
+    affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
+    imagePullSecrets: [{name: registry}]
+    podTemplate:
+      metadata: {labels: {team: risk}}
+      spec: {priorityClassName: high}
+    podSecurity: Restricted
     registrySecret: {name: mlflow}
     readyDeadline: 5m
   gates:

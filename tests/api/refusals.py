@@ -118,6 +118,37 @@ SERVING = (
         "is no DNS-1123 name",
     ),
     Refusal(
+        "more pods at least than at most",
+        {"spec.serving.autoscaling": {"min": 3, "max": 2, "cpuUtilization": 70}},
+        "spec.serving.autoscaling.min",
+        "min is over max",
+    ),
+    Refusal(
+        "nothing to scale on",
+        {"spec.serving.autoscaling": {"max": 2}},
+        "spec.serving.autoscaling",
+        "needs exactly one of cpuUtilization and metrics",
+    ),
+    Refusal(
+        "two things to scale on",
+        {"spec.serving.autoscaling": {"max": 2, "cpuUtilization": 70, "metrics": [{"type": "Pods", "pods": {}}]}},
+        "spec.serving.autoscaling",
+        "needs exactly one of cpuUtilization and metrics",
+    ),
+    Refusal(
+        "a share of no cpu",
+        {"spec.serving.autoscaling": {"max": 2, "cpuUtilization": 70}, "spec.serving.resources": {}},
+        "spec.serving.autoscaling.cpuUtilization",
+        "resources.requests.cpu, which is not given",
+    ),
+    Refusal(
+        "a toleration of no effect",
+        {"spec.serving.tolerations": [{"effect": "Never"}]},
+        "spec.serving.tolerations[0].effect",
+        "NoSchedule",
+    ),
+    Refusal("some security", {"spec.serving.podSecurity": "Baseline"}, "spec.serving.podSecurity", "Relaxed"),
+    Refusal(
         "no time to get ready", {"spec.serving.readyDeadline": "0s"}, "spec.serving.readyDeadline", "of at least 1ms"
     ),
 )

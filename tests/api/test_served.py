@@ -103,7 +103,8 @@ class TestWhatIsFilledIn:
         spec = served.create(parsed(LEAST), dry=True).body["spec"]
         assert [step["weight"] for step in spec["ramp"]["steps"]] == [1, 10, 50, 100]
         assert spec["gates"] == {"signature": {"required": True}}
-        assert spec["serving"] == {"runtime": "mlflow", "replicas": 1, "keepWarm": 2, "readyDeadline": "10m"}
+        defaults = {"runtime": "mlflow", "replicas": 1, "keepWarm": 2, "readyDeadline": "10m"}
+        assert spec["serving"] == defaults | {"podSecurity": "Restricted"}
         assert spec["traffic"] == {"configMap": {"routerReplicas": 2}}
         assert spec["paused"] is False
 

@@ -85,7 +85,19 @@ def test_what_runs_is_plain_kubernetes() -> None:
     assert serving.env[0] == {"name": "LOG_LEVEL", "value": "info"}
     assert serving.env[1]["valueFrom"]["secretKeyRef"] == {"name": "features", "key": "token"}
     assert (serving.service_account, serving.registry_secret) == ("scorer", "mlflow")
-    json.dumps([serving.resources, serving.env])
+    assert serving.tolerations == ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
+    assert (serving.node_selector, serving.image_pull_secrets) == ({"kubernetes.io/arch": "amd64"}, ("registry",))
+    assert serving.pod_template["spec"] == {"priorityClassName": "high"}
+    assert serving.autoscaling is not None
+    assert (serving.pods, serving.autoscaling.max) == (2, 10)
+    json.dumps([serving.resources, serving.env, serving.autoscaling.metrics, serving.affinity])
+
+
+def test_a_metric_that_is_none_is_named() -> None:
+    scaling = {"max": 2, "metrics": [{"type": "Pods", "resource": {}}]}
+    problem = problem_of(changed(parsed(LEAST), **{"spec.serving": {"autoscaling": scaling}}))
+    assert problem.field == "spec.serving.autoscaling.metrics[0]"
+    assert "Resource, ContainerResource, Pods, Object, External" in problem.message
 
 
 def test_a_template_brings_its_query_and_its_slack() -> None:
@@ -161,6 +173,7 @@ class TestTheFingerprint:
         [
             {"spec.serving.replicas": 7},
             {"spec.serving.keepWarm": 0},
+            {"spec.serving.autoscaling.max": 12},
             {"spec.paused": True},
             {"spec.abort": "8"},
             {"spec.approve": "8/10"},

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelramp.adapters.kinds import MODEL, NAME, TEMPLATE, VERSION, Object, labels, owner_reference
+from modelramp.pods.security import CONTAINER_SECURITY, POD_SECURITY
+from modelramp.pods.strategic import merge
+from modelramp.pods.template import FETCH, MODEL_DIR, MODEL_VOLUME, SERVER
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.queries import service
 from modelramp.rollout.spec import Serving
 from modelramp.rollout.status import Pin
 
 PORT = 8080
-MODEL_DIR, TEMPORARY = "/mnt/model", "/tmp"  # noqa: S108 (an emptyDir of the pod's own)
-SERVER, FETCH = "server", "fetch"
+TEMPORARY = "/tmp"  # noqa: S108 (an emptyDir of the container's own)
+DEVICELESS = ("cpu", "memory", "ephemeral-storage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,15 @@ def _deployment(version: Served, settings: PodSettings) -> dict[str, Any]:
             "revisionHistoryLimit": 1,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "selector": {"matchLabels": version.selector},
-            "template": {
-                "metadata": {"labels": version.labels, "annotations": _scraped()},
-                "spec": _pod(version, settings),
-            },
+            "template": _template(version, settings),
         },
     }
+
+
+def _template(version: Served, settings: PodSettings) -> dict[str, Any]:
+    """Return the pods' template, with what the user's own adds to it."""
+    metadata = {"labels": version.labels, "annotations": _scraped()}
+    return merge({"metadata": metadata, "spec": _pod(version, settings)}, version.serving.pod_template)
 
 
 def _service(version: Served) -> dict[str, Any]:
@@ -123,24 +129,39 @@ def _scraped() -> dict[str, str]:
 
 
 def _pod(version: Served, settings: PodSettings) -> dict[str, Any]:
-    account = version.serving.service_account
     return {
-        **({"serviceAccountName": account} if account else {}),
+        **_placed(version),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": settings.drain + settings.longest_request + 10,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "topologySpreadConstraints": [_spread(version)],
+        "securityContext": dict(POD_SECURITY),
+        "topologySpreadConstraints": [
+            _spread(version, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+        ],
         "initContainers": [_fetch(version, settings)],
         "containers": [_server(version, settings)],
-        "volumes": [{"name": "model", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+        # A temporary folder each: what the registry's client leaves behind is not the model server's to read.
+        "volumes": [{"name": name, "emptyDir": {}} for name in (MODEL_VOLUME, "tmp", "fetch-tmp")],
     }
 
 
-def _spread(version: Served) -> dict[str, Any]:
+def _placed(version: Served) -> dict[str, Any]:
+    """Return who the pods are and where they go, as far as the user says so."""
+    serving = version.serving
+    said = {
+        "serviceAccountName": serving.service_account,
+        "nodeSelector": serving.node_selector,
+        "tolerations": list(serving.tolerations),
+        "affinity": serving.affinity,
+        "imagePullSecrets": [{"name": name} for name in serving.image_pull_secrets],
+    }
+    return {field: value for field, value in said.items() if value}
+
+
+def _spread(version: Served, key: str) -> dict[str, Any]:
     return {
         "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
+        "topologyKey": key,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": version.selector},
     }
@@ -162,8 +183,8 @@ def _fetch(version: Served, settings: PodSettings) -> dict[str, Any]:
         "command": ["python", "-m", "modelramp_runtime.fetch"],
         "env": _env(said),
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
-        "volumeMounts": _mounts(read_only=False),
-        **_contained(version, settings),
+        "volumeMounts": _mounts("fetch-tmp", read_only=False),
+        **_contained(settings, _without_devices(version.serving.resources)),
     }
 
 
@@ -188,23 +209,27 @@ def _server(version: Served, settings: PodSettings) -> dict[str, Any]:
         "readinessProbe": _probe("/ready", period=1, failures=3),
         "livenessProbe": _probe("/health", period=10, failures=6),
         "lifecycle": {"preStop": {"sleep": {"seconds": settings.drain}}},
-        "volumeMounts": _mounts(read_only=True),
-        **_contained(version, settings),
+        "volumeMounts": _mounts("tmp", read_only=True),
+        **_contained(settings, version.serving.resources),
     }
 
 
-def _contained(version: Served, settings: PodSettings) -> dict[str, Any]:
-    """Return what both containers share: the limits of `restricted` pod security, and the resources."""
-    resources = version.serving.resources
+def _contained(settings: PodSettings, resources: dict[str, Any]) -> dict[str, Any]:
+    """Return what both containers share: the limits of `restricted` pod security, and resources."""
     return {
         "imagePullPolicy": settings.pull_policy,
         **({"resources": resources} if resources else {}),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(CONTAINER_SECURITY),
     }
+
+
+def _without_devices(resources: dict[str, Any]) -> dict[str, Any]:
+    """Return what the container that only copies files needs of them."""
+    kept = {
+        side: {name: amount for name, amount in amounts.items() if name in DEVICELESS}
+        for side, amounts in resources.items()
+    }
+    return {side: amounts for side, amounts in kept.items() if amounts}
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
@@ -212,9 +237,9 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     return {"httpGet": asked, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
 
 
-def _mounts(*, read_only: bool) -> list[dict[str, Any]]:
-    model = {"name": "model", "mountPath": MODEL_DIR}
-    return [model | ({"readOnly": True} if read_only else {}), {"name": "tmp", "mountPath": TEMPORARY}]
+def _mounts(temporary: str, *, read_only: bool) -> list[dict[str, Any]]:
+    model = {"name": MODEL_VOLUME, "mountPath": MODEL_DIR}
+    return [model | ({"readOnly": True} if read_only else {}), {"name": temporary, "mountPath": TEMPORARY}]
 
 
 def _env(values: dict[str, str]) -> list[dict[str, str]]:

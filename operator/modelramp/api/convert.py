@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from modelramp.api import guardrail, spec
 from modelramp.api.codec import UnreadableError, dump, reader
+from modelramp.api.run import core_serving
 from modelramp.api.traffic import GatewayRoute, Istio, Traffic
 from modelramp.rollout import spec as core
 from modelramp.rollout.queries import TEMPLATES, problems
@@ -78,7 +79,7 @@ def _core_spec(read: spec.Spec) -> core.Spec:
     return core.Spec(
         model_name=read.model.name,
         version=read.model.version,
-        serving=_serving(read),
+        serving=core_serving(read.serving),
         plan=_plan(read),
         traffic=_traffic(read.traffic),
         paused=read.paused,
@@ -86,20 +87,6 @@ def _core_spec(read: spec.Spec) -> core.Spec:
         approve=read.approve,
         retry=read.retry,
         fingerprint=_fingerprint(read),
-    )
-
-
-def _serving(read: spec.Spec) -> core.Serving:
-    serving = read.serving
-    resources = serving.resources.model_dump(by_alias=True, exclude_defaults=True)
-    return core.Serving(
-        replicas=serving.replicas,
-        keep_warm=serving.keep_warm,
-        image=serving.image,
-        resources=resources,
-        env=tuple(variable.model_dump(by_alias=True, exclude_unset=True) for variable in serving.env),
-        service_account=serving.service_account_name,
-        registry_secret=serving.registry_secret.name if serving.registry_secret else None,
     )
 
 
@@ -181,7 +168,7 @@ def _fingerprint(read: spec.Spec) -> str:
         by_alias=True,
         exclude_defaults=True,
         include={"model", "serving", "gates", "shadow", "ramp", "guardrails", "retry"},
-        exclude={"serving": {"replicas", "keep_warm"}},
+        exclude={"serving": {"replicas", "keep_warm", "autoscaling"}},
     )
     kept |= {"guardrails": sorted(kept["guardrails"], key=lambda rail: rail["name"])} if "guardrails" in kept else {}
     if not kept.get("serving", True):

@@ -14,7 +14,8 @@ from modelramp.api.rules import VALIDATIONS, Block
 _ORDER = (
     "description", "type", "format", "x-kubernetes-int-or-string", "anyOf", "enum", "default", "minLength", "maxLength",
     "minimum", "maximum", "minItems", "maxItems", "minProperties", "maxProperties", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys", "x-kubernetes-validations", "required", "properties", "items", "additionalProperties",
+    "x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations", "required",
+    "properties", "items", "additionalProperties",
 )  # fmt: skip
 _RULE_ORDER = ("rule", "message", "messageExpression", "fieldPath")
 

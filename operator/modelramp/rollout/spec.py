@@ -111,16 +111,38 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Autoscaling:
+    """How many pods a version may have; `cpu` is percent of their request, `metrics` plain Kubernetes values."""
+
+    min: int
+    max: int
+    cpu: int | None = None
+    metrics: tuple[dict[str, Any], ...] = field(default=(), hash=False)
+    behavior: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
-    """How a version is run; `overrides` of the container are plain Kubernetes values."""
+    """How a version is run; what is passed on to its pods are plain Kubernetes values."""
 
     replicas: int = 1
     keep_warm: int = 2
+    autoscaling: Autoscaling | None = None
     image: str | None = None
     resources: dict[str, Any] = field(default_factory=dict, hash=False)
     env: tuple[dict[str, Any], ...] = field(default=(), hash=False)
     service_account: str | None = None
     registry_secret: str | None = None
+    node_selector: dict[str, str] = field(default_factory=dict, hash=False)
+    tolerations: tuple[dict[str, Any], ...] = field(default=(), hash=False)
+    affinity: dict[str, Any] = field(default_factory=dict, hash=False)
+    image_pull_secrets: tuple[str, ...] = ()
+    pod_template: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def pods(self) -> int:
+        """Return how many pods of a version must be ready at least."""
+        return self.autoscaling.min if self.autoscaling else self.replicas
 
 
 @dataclass(frozen=True, slots=True)
