@@ -63,6 +63,8 @@ spec:
     - {metric: auc, maxDrop: 0.01}  # against the stable version's run
     - {metric: p99_ms, max: 50, maxIncrease: 5}
     signature: {required: true}
+    policy: {required: true}
+  policy: {configMap: fraud-rules, watchFor: 30m}
   shadow: {percent: 100, duration: 24h, minRequests: 10000}
   ramp:
     steps:

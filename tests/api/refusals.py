@@ -92,6 +92,13 @@ SERVING = (
         "spec.serving.env[0].name",
         "'MODEL_VERSION' is set by the operator",
     ),
+    Refusal(
+        "another directory for the rules",
+        {"spec.serving.env[0].name": "POLICY_DIR"},
+        "spec.serving.env[0].name",
+        "'POLICY_DIR' is set by the operator",
+    ),
+    Refusal("a path as rules", {"spec.policy.configMap": "a/b"}, "spec.policy.configMap", "is no DNS-1123 name"),
     Refusal("no variable", {"spec.serving.env[0].name": "A-B"}, "spec.serving.env[0].name", "is no name of a variable"),
     Refusal(
         "a variable with two values",

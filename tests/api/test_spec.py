@@ -20,6 +20,7 @@ from modelramp.rollout.spec import (
     Guardrail,
     MetricGate,
     OnNoData,
+    Policy,
     Serving,
     Shadow,
     Spec,
@@ -51,6 +52,7 @@ def test_the_least_gets_careful_defaults() -> None:
     assert spec.plan.ready_deadline == timedelta(minutes=10)
     assert spec.serving == Serving(replicas=1, keep_warm=2)
     assert spec.traffic.router_replicas == 2
+    assert spec.policy is None
     assert not spec.paused
 
 
@@ -60,6 +62,8 @@ def test_the_most_is_read_whole() -> None:
         MetricGate("auc", max_drop=0.01),
         MetricGate("p99_ms", max=50, max_increase=5),
     )
+    assert spec.plan.gates.require_policy
+    assert spec.policy == Policy("fraud-rules", timedelta(minutes=30))
     assert spec.plan.shadow == Shadow(100, timedelta(hours=24), 10_000)
     assert spec.plan.steps[1:3] == (Step(10, timedelta(minutes=90)), Step(50, timedelta(hours=2), approval=True))
     assert spec.plan.ready_deadline == timedelta(minutes=5)
@@ -144,7 +148,7 @@ def test_no_spec_is_a_problem(body: dict[str, Any]) -> None:
 
 def test_a_newer_api_s_field_is_skipped() -> None:
     body = parsed(LEAST)
-    assert read_spec(changed(body, **{"spec.policy": {"configMap": "x"}})) == read_spec(body)
+    assert read_spec(changed(body, **{"spec.future": {"configMap": "x"}})) == read_spec(body)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +184,7 @@ class TestTheFingerprint:
             {"spec.traffic.configMap.routerReplicas": 1},
             {"spec.shadow.duration": "1440m"},
             {"spec.ramp.steps[1].hold": "90m"},
+            {"spec.policy.watchFor": "31m"},
         ],
     )
     def test_does_not_see_what_no_attempt_depends_on(self, changes: dict[str, Any]) -> None:
@@ -192,6 +197,9 @@ class TestTheFingerprint:
             {"spec.retry": "2"},
             {"spec.gates.metrics[0].min": 0.9},
             {"spec.gates.signature.required": False},
+            {"spec.gates.policy.required": False},
+            {"spec.policy.configMap": "other-rules"},
+            {"spec.policy": ABSENT},
             {"spec.shadow.percent": 99},
             {"spec.shadow": ABSENT},
             {"spec.ramp.steps[0].hold": "2h"},

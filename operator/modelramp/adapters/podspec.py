@@ -10,7 +10,7 @@ from typing import Any
 from modelramp.adapters.kinds import MODEL, NAME, TEMPLATE, VERSION, Object, labels, owner_reference
 from modelramp.pods.security import CONTAINER_SECURITY, POD_SECURITY
 from modelramp.pods.strategic import merge
-from modelramp.pods.template import FETCH, MODEL_DIR, MODEL_VOLUME, SERVER
+from modelramp.pods.template import FETCH, MODEL_DIR, MODEL_VOLUME, POLICY_DIR, POLICY_VOLUME, SERVER
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.queries import service
 from modelramp.rollout.spec import Serving
@@ -45,6 +45,8 @@ class Served:
     model_name: str
     serving: Serving
     pin: Pin
+    policy: str = ""
+    """ConfigMap of the business rules."""
 
     @property
     def name(self) -> str:
@@ -64,7 +66,8 @@ class Served:
 
 def served(rollout: Rollout, pin: Pin) -> Served:
     """Return what the pods of a version depend on."""
-    return Served(rollout.ref, rollout.uid, rollout.spec.model_name, rollout.spec.serving, pin)
+    spec, policy = rollout.spec, rollout.spec.policy
+    return Served(rollout.ref, rollout.uid, spec.model_name, spec.serving, pin, policy.config_map if policy else "")
 
 
 def workload_name(name: str, version: str) -> str:
@@ -141,8 +144,14 @@ def _pod(version: Served, settings: PodSettings) -> dict[str, Any]:
         "initContainers": [_fetch(version, settings)],
         "containers": [_server(version, settings)],
         # A temporary folder each: what the registry's client leaves behind is not the model server's to read.
-        "volumes": [{"name": name, "emptyDir": {}} for name in (MODEL_VOLUME, "tmp", "fetch-tmp")],
+        "volumes": [{"name": name, "emptyDir": {}} for name in (MODEL_VOLUME, "tmp", "fetch-tmp")] + _rules(version),
     }
+
+
+def _rules(version: Served) -> list[dict[str, Any]]:
+    """Return the volume of the business rules; without its ConfigMap a pod starts, and says why it is not ready."""
+    source = {"name": version.policy, "optional": True}
+    return [{"name": POLICY_VOLUME, "configMap": source}] if version.policy else []
 
 
 def _placed(version: Served) -> dict[str, Any]:
@@ -196,6 +205,7 @@ def _server(version: Served, settings: PodSettings) -> dict[str, Any]:
         "MODEL_RUN_ID": version.pin.run_id,
         "MODEL_DIR": MODEL_DIR,
         "PORT": str(PORT),
+        **({"POLICY_DIR": POLICY_DIR} if version.policy else {}),
     }
     own = [dict(each) for each in version.serving.env if each["name"] not in ours]
     home = {} if any(each["name"] == "HOME" for each in own) else {"HOME": TEMPORARY}
@@ -209,7 +219,7 @@ def _server(version: Served, settings: PodSettings) -> dict[str, Any]:
         "readinessProbe": _probe("/ready", period=1, failures=3),
         "livenessProbe": _probe("/health", period=10, failures=6),
         "lifecycle": {"preStop": {"sleep": {"seconds": settings.drain}}},
-        "volumeMounts": _mounts("tmp", read_only=True),
+        "volumeMounts": _mounts("tmp", read_only=True) + _rules_mount(version),
         **_contained(settings, version.serving.resources),
     }
 
@@ -240,6 +250,11 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
 def _mounts(temporary: str, *, read_only: bool) -> list[dict[str, Any]]:
     model = {"name": MODEL_VOLUME, "mountPath": MODEL_DIR}
     return [model | ({"readOnly": True} if read_only else {}), {"name": temporary, "mountPath": TEMPORARY}]
+
+
+def _rules_mount(version: Served) -> list[dict[str, Any]]:
+    # Whole, never by subPath: only then the kubelet brings an edit into the running pod.
+    return [{"name": POLICY_VOLUME, "mountPath": POLICY_DIR, "readOnly": True}] if version.policy else []
 
 
 def _env(values: dict[str, str]) -> list[dict[str, str]]:

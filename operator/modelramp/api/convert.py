@@ -81,6 +81,7 @@ def _core_spec(read: spec.Spec) -> core.Spec:
         version=read.model.version,
         serving=core_serving(read.serving),
         plan=_plan(read),
+        policy=core.Policy(read.policy.config_map, read.policy.watch_for) if read.policy else None,
         traffic=_traffic(read.traffic),
         paused=read.paused,
         abort=read.abort,
@@ -124,13 +125,21 @@ def _gateway_route(kind: core.GatewayKind, route: GatewayRoute) -> core.GatewayT
 
 
 def _plan(read: spec.Spec) -> core.Plan:
-    shadow, metrics = read.shadow, read.gates.metrics
+    shadow = read.shadow
     return core.Plan(
-        gates=core.Gates(tuple(_metric_gate(gate) for gate in metrics), read.gates.signature.required),
+        gates=_gates(read.gates),
         shadow=core.Shadow(shadow.percent, shadow.duration, shadow.min_requests) if shadow else None,
         steps=tuple(core.Step(step.weight, step.hold, step.min_requests, step.approval) for step in read.ramp.steps),
         guardrails=tuple(_guardrail(rail) for rail in read.guardrails),
         ready_deadline=read.serving.ready_deadline,
+    )
+
+
+def _gates(gates: spec.Gates) -> core.Gates:
+    return core.Gates(
+        metrics=tuple(_metric_gate(gate) for gate in gates.metrics),
+        require_signature=gates.signature.required,
+        require_policy=gates.policy.required,
     )
 
 
@@ -167,8 +176,8 @@ def _fingerprint(read: spec.Spec) -> str:
         mode="json",
         by_alias=True,
         exclude_defaults=True,
-        include={"model", "serving", "gates", "shadow", "ramp", "guardrails", "retry"},
-        exclude={"serving": {"replicas", "keep_warm", "autoscaling"}},
+        include={"model", "serving", "gates", "policy", "shadow", "ramp", "guardrails", "retry"},
+        exclude={"serving": {"replicas", "keep_warm", "autoscaling"}, "policy": {"watch_for"}},
     )
     kept |= {"guardrails": sorted(kept["guardrails"], key=lambda rail: rail["name"])} if "guardrails" in kept else {}
     if not kept.get("serving", True):

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from modelramp.api.guardrail import Guardrail
+from modelramp.api.policy import Policy, PolicyGate
 from modelramp.api.rules import Block, Rule
 from modelramp.api.scalars import Approval, Count, Duration, ModelName, Percent, Version
 from modelramp.api.serving import Serving
@@ -70,6 +71,8 @@ class Gates(Block):
     """Bounds on logged metrics. One metric may have several gates."""
     signature: SignatureGate = SignatureGate()
     """What the model's signature must be."""
+    policy: PolicyGate = PolicyGate()
+    """What the business rules must be."""
 
 
 class Shadow(Block):
@@ -141,6 +144,8 @@ class Spec(Block):
     """How each version is run."""
     gates: Gates = Gates()
     """Checks before any traffic."""
+    policy: Policy | None = None
+    """Business rules that the model server applies to each answer."""
     shadow: Shadow | None = None
     """Copied traffic before live traffic. Without it, a candidate goes from its gates to the first step."""
     ramp: Ramp = Ramp()

@@ -66,6 +66,8 @@ class GatesCopy(Block):
     """Bounds on logged metrics."""
     require_signature: bool | None = None
     """Whether a signature is required."""
+    require_policy: bool | None = None
+    """Whether business rules are required."""
 
 
 class ShadowCopy(Block):

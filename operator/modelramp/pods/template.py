@@ -10,8 +10,18 @@ from modelramp.pods.strategic import PATCH, Fault, faults, merge, replaces
 
 SERVER, FETCH = "server", "fetch"
 MODEL_VOLUME, MODEL_DIR = "model", "/mnt/model"
+POLICY_VOLUME, POLICY_DIR = "policy", "/mnt/policy"
 OUR_LABELS = ("app.kubernetes.io/managed-by", "modelramp.dev/name", "modelramp.dev/component", "modelramp.dev/version")
-OUR_VARIABLES = ("MODEL_DIGEST", "MODEL_DIR", "MODEL_NAME", "MODEL_RUN_ID", "MODEL_SOURCE", "MODEL_VERSION", "PORT")
+OUR_VARIABLES = (
+    "MODEL_DIGEST",
+    "MODEL_DIR",
+    "MODEL_NAME",
+    "MODEL_RUN_ID",
+    "MODEL_SOURCE",
+    "MODEL_VERSION",
+    "POLICY_DIR",
+    "PORT",
+)
 _ELSEWHERE = {
     "image": "is set by spec.serving.image",
     "command": "is the runtime's: see spec.serving.runtime and spec.serving.custom",
@@ -95,7 +105,7 @@ def _item_faults(item: Mapping[str, Any], at: str, elsewhere: Mapping[str, str])
     for field, says in elsewhere.items():
         if field in item:
             yield f"{at}.{field}", says
-    for field, key, taken in (("env", "name", OUR_VARIABLES), ("volumeMounts", "mountPath", (MODEL_DIR,))):
+    for field, key, taken in (("env", "name", OUR_VARIABLES), ("volumeMounts", "mountPath", (MODEL_DIR, POLICY_DIR))):
         entries = item.get(field, [])
         if not isinstance(entries, list) or replaces(entries):
             yield f"{at}.{field}", "must be a list that keeps what the operator sets"

@@ -47,6 +47,15 @@ class Gates:
 
     metrics: tuple[MetricGate, ...] = ()
     require_signature: bool = True
+    require_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Business rules in a ConfigMap; a breach within `watch_for` of their last change is reported with it."""
+
+    config_map: str
+    watch_for: timedelta = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +216,7 @@ class Spec:
     version: str
     serving: Serving = Serving()
     plan: Plan = Plan()
+    policy: Policy | None = None
     traffic: Traffic = ConfigMapTraffic()
     paused: bool = False
     abort: str | None = None
