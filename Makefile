@@ -35,6 +35,7 @@ format: venv ## format the code
 
 crds: venv ## generate the CRDs and the API reference from the pydantic models
 	@$(BIN)/python -m modelramp.api
+	@cp crds/*.yaml charts/modelramp/files/crds/
 
 # The suite on a whole cluster is not part of it until it has been green on a calm machine: `make test-cluster`.
 test: check ## every test but those on a whole cluster, on real parts (etcd, API server, MLflow, Prometheus, Envoy)

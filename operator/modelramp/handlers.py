@@ -139,9 +139,9 @@ class Watches:
 
     def take(self, kind: Kind, change: str | None, obj: Any) -> None:
         """Take in one event and wake whom it concerns."""
-        ref = self.store.drop(kind, obj) if change == "DELETED" else self.store.put(kind, obj)
-        if ref is not None and (kind is MODEL_DEPLOYMENT or self._exists(ref)):
-            self.wake(ref, kind in URGENT)
+        for ref in self.store.drop(kind, obj) if change == "DELETED" else self.store.put(kind, obj):
+            if kind is MODEL_DEPLOYMENT or self._exists(ref):
+                self.wake(ref, kind in URGENT)
 
     def _exists(self, ref: Ref) -> bool:
         return self.store.get(MODEL_DEPLOYMENT, ref.namespace, ref.name) is not None

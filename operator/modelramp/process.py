@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +13,7 @@ from typing import Any
 
 from modelramp import handlers
 from modelramp.adapters.clock import SystemClock
-from modelramp.adapters.kinds import LEASE, MODEL_DEPLOYMENT
+from modelramp.adapters.kinds import LEASE, MODEL_DEPLOYMENT, ROUTE_KINDS
 from modelramp.adapters.kubernetes import Cluster, OnCall
 from modelramp.adapters.leases import LeaseObject
 from modelramp.adapters.store import Store
@@ -23,6 +23,7 @@ from modelramp.ports import Ref
 from modelramp.probes import Probes
 from modelramp.queue import Pace, Queue
 from modelramp.reconcile import Reconciler, TurnFailedError
+from modelramp.reflector import Reflector
 from modelramp.relist import Relist
 from modelramp.rollout.observation import Failed
 from modelramp.sampling import BackgroundSampler
@@ -47,6 +48,7 @@ class Leadership:
     relist: Relist
     watches: handlers.Watches
     outage: Outage
+    reflectors: Sequence[Reflector]
     post_events: Callable[[], Coroutine[Any, Any, None]]
     synced: bool = False
 
@@ -142,7 +144,11 @@ class Process:
         )
         relist = Relist(cluster, store, handlers.WATCHED, handlers.selector, settings.namespaces)
         watches = handlers.Watches(store, self._wake, self._clock, settings.kubeconfig, settings.namespaces)
-        self._led = Leadership(store, queue, relist, watches, outage, wired.events.run)
+        reflectors = [
+            Reflector(cluster, store, kind, self._wake, settings.namespaces, settings.relist_seconds)
+            for kind in ROUTE_KINDS
+        ]
+        self._led = Leadership(store, queue, relist, watches, outage, reflectors, wired.events.run)
         self.telemetry.show(Backlog(queue))
         self.telemetry.show(Rollouts(store))
         self.telemetry.show(Postings(wired.events))
@@ -180,6 +186,7 @@ class Process:
             watches=led.watches.run(self._stop_watches, self._take_signals),
             relist=led.relist.forever(every, led.queue.wake, self.telemetry.repaired),
             events=led.post_events(),
+            **{reflector.kind.plural: reflector.run() for reflector in led.reflectors},
         )
 
     # ------------------------------------------------------------------ inside

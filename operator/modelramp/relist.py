@@ -71,9 +71,10 @@ class Relist:
             if isinstance(listing, Failed):
                 return listing
             items.append(listing)
-        oldest = min((listing.resource_version for listing in items), key=_order)
+        oldest = min((listing.resource_version for listing in items), key=order)
         return Listing(tuple(obj for listing in items for obj in listing.items), oldest)
 
 
-def _order(version: str) -> int:
+def order(version: str) -> int:
+    """Return a resource version's place among others; of one that is no number nothing is known."""
     return int(version) if version.isdecimal() else 0

@@ -60,22 +60,9 @@ def _texts(rollout: Rollout, guardrail: Guardrail) -> tuple[str, str | None]:
 
 
 def _render(rollout: Rollout, guardrail: Guardrail, version: str) -> str:
-    ref, status = rollout.ref, rollout.status
-    about = subject(status)
-    return queries.render(
-        guardrail.query,
-        {
-            "namespace": ref.namespace,
-            "name": ref.name,
-            "model": rollout.spec.model_name,
-            "version": version,
-            "candidate": about.version if about else "",
-            "stable": status.stable.version if status.stable else "",
-            "backend": queries.backend(ref.namespace, ref.name, version),
-            "service": queries.service(ref.name, version),
-            "window": guardrail.window,
-        },
-    )
+    ref = rollout.ref
+    about = queries.Subject(ref.namespace, ref.name, rollout.spec.model_name, version)
+    return queries.render(guardrail.query, queries.values(about, rollout.status, guardrail.window))
 
 
 async def ask(metrics: Metrics, clock: Clock, question: Question) -> Measurement:

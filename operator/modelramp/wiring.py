@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +10,11 @@ from datetime import timedelta
 from aiohttp import ClientSession
 
 from modelramp.adapters.configmap import ConfigMapRoutes, TrafficSettings
+from modelramp.adapters.counters import Counters
 from modelramp.adapters.events import ClusterEvents
+from modelramp.adapters.gateway import GatewayEffect, GatewayFeatures, GatewayRoutes
+from modelramp.adapters.istio import DIALECT, IstioEffect, OwnVirtualService
+from modelramp.adapters.kinds import KINDS
 from modelramp.adapters.kubernetes import Cluster
 from modelramp.adapters.mlflow import MlflowRegistry
 from modelramp.adapters.objects import ClusterObjects
@@ -18,11 +22,14 @@ from modelramp.adapters.podspec import PodSettings
 from modelramp.adapters.prometheus import PrometheusMetrics
 from modelramp.adapters.proxies import Proxies
 from modelramp.adapters.routers import Routers
+from modelramp.adapters.routes import RoutesByBackend
+from modelramp.adapters.steered import Steerage, SteeredRoutes
 from modelramp.adapters.store import Store
 from modelramp.adapters.workloads import ClusterWorkloads
 from modelramp.adapters.writer import Writer
 from modelramp.lease import Lease
-from modelramp.ports import Clock, Ports, Ref
+from modelramp.ports import Clock, Metrics, Ports, Ref, Traffic
+from modelramp.rollout.spec import GatewayKind, Holding
 from modelramp.router.podspec import Resources, RouterSettings
 from modelramp.settings import Settings
 from modelramp.telemetry import CountedEvents, Telemetry, TimedTraffic
@@ -61,7 +68,7 @@ async def wire(world: World, woken: Callable[[Ref], timedelta | None], closing: 
     ports = Ports(
         objects=ClusterObjects(world.store, writer),
         workloads=ClusterWorkloads(world.cluster, world.store, writer, _pods(settings)),
-        traffic=TimedTraffic(_routes(world, writer, session), woken, telemetry.retreated),
+        traffic=TimedTraffic(_routes(world, writer, session, metrics), woken, telemetry.retreated),
         registry=registry,
         metrics=metrics,
         events=CountedEvents(events, telemetry.happened),
@@ -70,9 +77,31 @@ async def wire(world: World, woken: Callable[[Ref], timedelta | None], closing: 
     return Wired(ports, events)
 
 
-def _routes(world: World, writer: Writer, session: ClientSession) -> ConfigMapRoutes:
+def _routes(world: World, writer: Writer, session: ClientSession, metrics: PrometheusMetrics) -> RoutesByBackend:
     routers = Routers(world.store, writer, _routers(world.settings))
-    return ConfigMapRoutes(world.store, writer, routers, Proxies(world.store, session), TrafficSettings())
+    return RoutesByBackend(
+        ConfigMapRoutes(world.store, writer, routers, Proxies(world.store, session), TrafficSettings()),
+        istio_routes(world.store, writer, metrics),
+        gateway_routes(world.store, writer, metrics, world.cluster),
+    )
+
+
+def istio_routes(store: Store, writer: Writer, metrics: Metrics) -> Mapping[Holding, Traffic]:
+    """Return the three ways to hold a VirtualService."""
+    effect = IstioEffect(Counters(metrics))
+    ours = SteeredRoutes(store, writer, Steerage(DIALECT, effect.measure, OwnVirtualService()))
+    theirs = SteeredRoutes(store, writer, Steerage(DIALECT, effect.measure))
+    return {Holding.CREATE: ours, Holding.DELEGATE: ours, Holding.PATCH: theirs}
+
+
+def gateway_routes(store: Store, writer: Writer, metrics: Metrics, cluster: Cluster) -> Mapping[GatewayKind, Traffic]:
+    """Return the routes of the Gateway API."""
+    effect, found = GatewayEffect(Counters(metrics)), {}
+    for kind in GatewayKind:
+        dialect = GatewayRoutes(KINDS[kind.value])
+        steerage = Steerage(dialect, effect.measure, refuse=GatewayFeatures(cluster, dialect).refuse)
+        found[kind] = SteeredRoutes(store, writer, steerage)
+    return found
 
 
 def _metrics(settings: Settings, clock: Clock) -> PrometheusMetrics:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-from modelramp.adapters.kinds import CONFIG_MAP, MODEL_DEPLOYMENT
+from modelramp.adapters.kinds import CONFIG_MAP, MODEL_DEPLOYMENT, Kind
 from modelramp.adapters.memory import MemoryObjects, MemoryTraffic
 from modelramp.adapters.world import World
 from modelramp.ports import Objects, Ref, Rollout, Traffic
 from modelramp.rollout.observation import Value
 from modelramp.rollout.spec import Spec
 from tests.adapters.real import Process, RealCluster, Term
+from tests.adapters.routes import rule_of
 
 NAME = "fraud-detector"
 
@@ -31,6 +32,9 @@ class Member(Protocol):
 
 class Bench(Protocol):
     """A world with one ModelDeployment in it."""
+
+    relative: bool
+    """Weights that do not add up to 100 are shares of what they add up to."""
 
     async def begin(self) -> Ref:
         """Create the object."""
@@ -73,6 +77,7 @@ class MemoryBench:
     """The scripted world."""
 
     world: World = field(default_factory=World)
+    relative = False
 
     async def begin(self) -> Ref:
         ref = Ref("default", NAME)
@@ -105,6 +110,7 @@ class RealBench:
     """A namespace of a real API server."""
 
     real: RealCluster
+    relative = False
 
     async def begin(self) -> Ref:
         return await self.real.create_model(NAME)
@@ -131,6 +137,46 @@ class RealBench:
             await self.real.get(CONFIG_MAP, f"{ref.name}-traffic"),
             await self.real.get(MODEL_DEPLOYMENT, ref.name),
         )
+        return [each and each["metadata"]["resourceVersion"] for each in found]
+
+
+@dataclass
+class SteeredBench(RealBench):
+    """The same, with an object of a mesh or a gateway: `traffic` is the spec's, `theirs` the user's own object."""
+
+    traffic: Mapping[str, Any]
+    kind: Kind
+    name: str
+    theirs: Any = None
+    relative = True
+
+    async def begin(self) -> Ref:
+        if self.theirs:
+            await self.real.request("POST", self.kind.path(self.real.namespace), self.theirs)
+        return await self.real.create_model(NAME, traffic=self.traffic)
+
+    async def shift_by_hand(self, ref: Ref, weights: Mapping[str, int]) -> None:
+        index, rule = rule_of(self.kind, await self.real.get(self.kind, self.name))
+        rules, field_name = ("http", "route") if "route" in rule else ("rules", "backendRefs")
+        versions = [(each.get("destination") or {}).get("host", each.get("name")) for each in rule[field_name]]
+        patch = [
+            {
+                "op": "add",
+                "path": f"/spec/{rules}/{index}/{field_name}/{versions.index(f'{ref.name}-v{version}')}/weight",
+                "value": weight,
+            }
+            for version, weight in weights.items()
+        ]
+        path, kind = self.kind.path(ref.namespace, self.name), "application/json-patch+json"
+        await self.real.request("PATCH", path, patch, kind=kind, manager="kubectl-patch")
+
+    async def catch_up(self, member: Member, ref: Ref) -> None:
+        assert isinstance(member, Process)
+        await member.writer.refresh(self.kind, ref.namespace, self.name)
+        await member.writer.refresh(MODEL_DEPLOYMENT, ref.namespace, ref.name)
+
+    async def writes(self, ref: Ref) -> object:
+        found = await self.real.get(self.kind, self.name), await self.real.get(MODEL_DEPLOYMENT, ref.name)
         return [each and each["metadata"]["resourceVersion"] for each in found]
 
 

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from modelramp.adapters.kinds import VIRTUAL_SERVICE
 from modelramp.adapters.kubernetes import Cluster
-from tests.adapters.benches import Bench, MemoryBench, RealBench
+from tests.adapters.benches import NAME, Bench, MemoryBench, RealBench, SteeredBench
 from tests.adapters.real import RealCluster, install_definition, new_namespace
+from tests.adapters.routes import OWNED, USERS, install_definitions
 from tests.controlplane import ApiServer
 
 
@@ -28,6 +30,31 @@ async def real(defined: ApiServer) -> AsyncIterator[RealCluster]:
     async with aiohttp.ClientSession() as session:
         yield RealCluster(defined, new_namespace(defined), cluster, session, calls)
     await cluster.close()
+
+
+@pytest.fixture(scope="session")
+def meshes(defined: ApiServer) -> ApiServer:
+    """Give an API server that knows the kinds of Istio and of the Gateway API, too."""
+    install_definitions(defined)
+    return defined
+
+
+ON_A_SERVER = [pytest.param(name, marks=pytest.mark.apiserver) for name in ("configMap", *OWNED, *USERS)]
+
+
+@pytest.fixture(params=["memory", *ON_A_SERVER])
+def routed(request: pytest.FixtureRequest) -> Bench:
+    """Give each of the worlds that the contract of Traffic holds in."""
+    if request.param == "memory":
+        return MemoryBench()
+    real = request.getfixturevalue("real")
+    if request.param == "configMap":
+        return RealBench(real)
+    request.getfixturevalue("meshes")
+    if request.param in OWNED:
+        return SteeredBench(real, OWNED[request.param], VIRTUAL_SERVICE, NAME)
+    traffic, kind, theirs = USERS[request.param]
+    return SteeredBench(real, traffic, kind, "shop", theirs)
 
 
 @pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.apiserver)])

@@ -20,13 +20,15 @@ from modelramp.adapters.objects import ClusterObjects
 from modelramp.adapters.podspec import PodSettings
 from modelramp.adapters.proxies import Pace, Proxies
 from modelramp.adapters.routers import Routers
+from modelramp.adapters.routes import RoutesByBackend
 from modelramp.adapters.store import Store
 from modelramp.adapters.workloads import ClusterWorkloads
 from modelramp.adapters.writer import Writer
-from modelramp.ports import Ref, Rollout
-from modelramp.rollout.observation import Value
+from modelramp.ports import Metrics, Ref, Rollout
+from modelramp.rollout.observation import NoData, Reading, Value
 from modelramp.rollout.status import Pin
 from modelramp.router.podspec import RouterSettings
+from modelramp.wiring import gateway_routes, istio_routes
 from tests.controlplane import ApiServer
 
 DEFINITION = Path(__file__).parents[2] / "crds" / "modeldeployment.yaml"
@@ -46,6 +48,13 @@ class Term:
         return self.leading
 
 
+class Silence:
+    """A Prometheus that has heard of nothing."""
+
+    async def query(self, promql: str) -> Reading[float]:
+        return NoData("EmptyResult", promql)
+
+
 @dataclass
 class Process:
     """One operator process."""
@@ -55,6 +64,7 @@ class Process:
     lease: Term = field(default_factory=Term)
     traffic_settings: TrafficSettings = field(default_factory=TrafficSettings)
     pace: Pace = field(default_factory=lambda: Pace(unsettled=0.0, settled=0.0))
+    metrics: Metrics = field(default_factory=Silence)
 
     def __post_init__(self) -> None:
         self.store = Store()
@@ -63,7 +73,11 @@ class Process:
         self.workloads = ClusterWorkloads(self.cluster, self.store, self.writer, POD_SETTINGS)
         self.routers = Routers(self.store, self.writer, ROUTER_SETTINGS)
         self.proxies = Proxies(self.store, self.session, self.pace)
-        self.traffic = ConfigMapRoutes(self.store, self.writer, self.routers, self.proxies, self.traffic_settings)
+        self.traffic = RoutesByBackend(
+            ConfigMapRoutes(self.store, self.writer, self.routers, self.proxies, self.traffic_settings),
+            istio_routes(self.store, self.writer, self.metrics),
+            gateway_routes(self.store, self.writer, self.metrics, self.cluster),
+        )
 
     async def list_all(self, namespace: str, *kinds: Kind) -> None:
         """Take in what a LIST brings, as the process does at its start."""

@@ -27,23 +27,23 @@ def replicas(store: Store) -> int | None:
 
 def test_news_wakes_its_model_deployment_and_an_echo_nobody() -> None:
     store = Store()
-    assert store.put(DEPLOYMENT, deployment(5)) == REF
-    assert store.put(DEPLOYMENT, deployment(5)) is None
-    assert store.put(DEPLOYMENT, deployment(4)) is None
+    assert store.put(DEPLOYMENT, deployment(5)) == {REF}
+    assert store.put(DEPLOYMENT, deployment(5)) == frozenset()
+    assert store.put(DEPLOYMENT, deployment(4)) == frozenset()
     assert replicas(store) == 5
     model = {"metadata": {"namespace": "default", "name": "fraud", "uid": "m", "resourceVersion": "6"}}
-    assert store.put(MODEL_DEPLOYMENT, model) == REF
-    assert store.put(DEPLOYMENT, deployment(7, labels={})) is None
+    assert store.put(MODEL_DEPLOYMENT, model) == {REF}
+    assert store.put(DEPLOYMENT, deployment(7, labels={})) == frozenset()
 
 
 def test_an_answer_that_comes_after_the_deletion_does_not_bring_it_back() -> None:
     store = Store()
     store.put(DEPLOYMENT, deployment(5))
-    assert store.drop(DEPLOYMENT, deployment(8)) == REF
-    assert store.put(DEPLOYMENT, deployment(7)) is None
+    assert store.drop(DEPLOYMENT, deployment(8)) == {REF}
+    assert store.put(DEPLOYMENT, deployment(7)) == frozenset()
     assert replicas(store) is None
-    assert store.put(DEPLOYMENT, deployment(9)) == REF
-    assert store.drop(DEPLOYMENT, deployment(8)) is None
+    assert store.put(DEPLOYMENT, deployment(9)) == {REF}
+    assert store.drop(DEPLOYMENT, deployment(8)) == frozenset()
     assert replicas(store) == 9
 
 
@@ -56,14 +56,14 @@ def test_a_list_removes_what_it_lacks_but_not_what_is_younger() -> None:
     assert store.is_complete(DEPLOYMENT)
     assert not store.is_complete(POD)
     assert [each["metadata"]["name"] for each in store.members(DEPLOYMENT, REF)] == ["fraud-v9"]
-    assert store.put(DEPLOYMENT, deployment(9)) is None
+    assert store.put(DEPLOYMENT, deployment(9)) == frozenset()
     assert store.replace_all(DEPLOYMENT, [deployment(12, "fraud-v9")], "13") == frozenset()
 
 
 def test_an_object_that_moves_to_another_owner_leaves_the_first() -> None:
     store = Store()
     store.put(DEPLOYMENT, deployment(5))
-    assert store.put(DEPLOYMENT, deployment(6, labels={NAME: "other"})) == Ref("default", "other")
+    assert store.put(DEPLOYMENT, deployment(6, labels={NAME: "other"})) == {Ref("default", "other")}
     assert store.members(DEPLOYMENT, REF) == []
     assert len(store.members(DEPLOYMENT, Ref("default", "other"))) == 1
 
@@ -73,10 +73,10 @@ def test_versions_that_are_no_numbers_are_only_told_apart() -> None:
     assert not is_older("10", "9")
     store = Store()
     first, second = (deployment(1, resourceVersion=version) for version in ("b", "a"))
-    assert store.put(DEPLOYMENT, first) == REF
-    assert store.put(DEPLOYMENT, first) is None
-    assert store.put(DEPLOYMENT, second) == REF
-    assert store.drop(DEPLOYMENT, first) == REF
+    assert store.put(DEPLOYMENT, first) == {REF}
+    assert store.put(DEPLOYMENT, first) == frozenset()
+    assert store.put(DEPLOYMENT, second) == {REF}
+    assert store.drop(DEPLOYMENT, first) == {REF}
     assert store.members(DEPLOYMENT, REF) == []
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from modelramp.adapters.kinds import CONFIG_MAP, ROUTER, Object, labels, owner_reference
 from modelramp.adapters.kubernetes import Missing, Reply
+from modelramp.adapters.ownership import is_left_over, is_marked
 from modelramp.adapters.proxies import Proxies
 from modelramp.adapters.route import Stored, marks_of, merge_patch, parse, read_route, retreat_patch
 from modelramp.adapters.routers import Routers
@@ -54,7 +55,7 @@ class ConfigMapRoutes:
     async def read(self, rollout: Rollout) -> Reading[Route]:
         """Read the stored split; NoData("NoRoute") when there is none yet."""
         stored = await self._find(rollout)
-        if isinstance(stored, Stored) and not _is_left_over(rollout, stored):
+        if isinstance(stored, Stored) and not is_left_over(rollout, stored.config_map):
             return Value(read_route(stored, current=self._is_current(rollout, stored)))
         if isinstance(stored, Failed):
             return stored
@@ -174,7 +175,7 @@ class ConfigMapRoutes:
         the object carries the new one.
         """
         late = rollout.status.candidate is not None and (stored.epoch or 0) < self._writer.epoch
-        marked = labels(rollout.ref.name, ROUTER).items() <= (stored.config_map["metadata"].get("labels") or {}).items()
+        marked = is_marked(stored.config_map, rollout.ref.name, ROUTER)
         return (
             not late and marked and self._is_our_structure(rollout.ref, stored) and self._routers.are_current(rollout)
         )
@@ -194,12 +195,6 @@ class ConfigMapRoutes:
     def _forget(self, ref: Ref) -> None:
         self._parsed.pop(ref, None)
         self._proxies.forget(ref)
-
-
-def _is_left_over(rollout: Rollout, stored: Stored) -> bool:
-    """Tell whether it goes with an earlier object of the same name; one that nobody owns any more stays and counts."""
-    owners = {each["uid"] for each in stored.config_map["metadata"].get("ownerReferences") or ()}
-    return rollout.status.stable is None and bool(owners) and rollout.uid not in owners
 
 
 def _digest(data: Object) -> int:

@@ -16,6 +16,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 MODEL, ROUTER = "model", "router"
 EPOCH, WRITTEN, WHY, TEMPLATE = f"{GROUP}/epoch", f"{GROUP}/written", f"{GROUP}/why", f"{GROUP}/template"
 FINALIZER = f"{GROUP}/traffic"
+STEERED = f"{GROUP}/steered"
+"""The label by which an object that is somebody else's says that its traffic may be steered; its value is "true"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,19 @@ DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudge
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+VIRTUAL_SERVICE = Kind("networking.istio.io/v1", "VirtualService", "virtualservices")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+GRPC_ROUTE = Kind("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes")
+GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
+GATEWAY_CLASS = Kind("gateway.networking.k8s.io/v1", "GatewayClass", "gatewayclasses")
+ROUTE_KINDS = (VIRTUAL_SERVICE, HTTP_ROUTE, GRPC_ROUTE)
+"""The kinds that are there only where somebody has installed them, and are watched only where they are used."""
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, POD, SERVICE, SERVICE_ACCOUNT, ROLE, ROLE_BINDING,
-        DISRUPTION_BUDGET, NETWORK_POLICY, EVENT, LEASE,
+        DISRUPTION_BUDGET, NETWORK_POLICY, EVENT, LEASE, *ROUTE_KINDS,
     )
 }  # fmt: skip
 

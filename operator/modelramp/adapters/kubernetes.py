@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -26,6 +26,7 @@ from modelramp.rollout.observation import Failed
 
 LONGEST_MESSAGE = 300
 PAGE = 100  # a list's pages: small enough that reading thousands of pods leaves no mountain in memory
+SILENCE = 90.0  # seconds; bookmarks come each minute
 _VALUE = re.compile(r'Invalid value: (?:"(?P<text>(?:\\.|[^"\\])*)(?:"|$)|[{\[].*)', re.DOTALL)
 APPLY, JSON, JSON_PATCH, MERGE_PATCH = (
     "application/apply-patch+yaml",
@@ -148,6 +149,24 @@ class Cluster:
                 case Failed() as failed:
                     return failed
         return Listing(tuple(items), version)
+
+    async def watch(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> AsyncIterator[Object]:
+        """Yield the events of a watch until the API server ends it. Raises ClientError, OSError or TimeoutError."""
+        request = _Request("GET", kind, kind.path(namespace), {"watch": "true", "allowWatchBookmarks": "true", **query})
+        answer = await self._rest.request(  # type: ignore[no-untyped-call]
+            "GET",
+            f"{self._configuration.host}{request.target}",
+            await self._headers(JSON),
+            _request_timeout=ClientTimeout(sock_connect=self._deadline, sock_read=SILENCE),
+        )
+        async with answer:
+            self._on_call("WATCH", kind.plural, answer.status, 0.0)
+            answer.raise_for_status()
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
 
     async def create(self, obj: Object) -> Answer:
         """Create an object; Conflict when it exists already."""

@@ -8,7 +8,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modelramp.adapters.authors import MANAGERS, spec_managers
-from modelramp.adapters.kinds import CONFIG_MAP, DEPLOYMENT, MODEL_DEPLOYMENT, POD, SERVICE, TEMPLATE, Kind, Object
+from modelramp.adapters.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    MODEL_DEPLOYMENT,
+    POD,
+    ROUTE_KINDS,
+    SERVICE,
+    TEMPLATE,
+    Kind,
+    Object,
+)
 
 _PACKED = "packedSpec"
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "labels", "deletionTimestamp")
@@ -21,7 +31,7 @@ def slim(kind: Kind, obj: Object) -> Object:
     """Return what the store keeps of an object; of what is slim already, all."""
     if _PACKED in obj:
         return obj
-    if kind == CONFIG_MAP:  # its managedFields say who wrote a weight
+    if kind in (CONFIG_MAP, *ROUTE_KINDS):  # their managedFields say who wrote a weight
         return obj
     if kind == POD:
         return _slim_pod(obj)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 
+from modelramp.adapters.claims import claim_of
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT, NAME, Kind, Object
 from modelramp.adapters.slim import slim
 from modelramp.ports import Ref
@@ -26,31 +28,36 @@ class Store:
         self._members: dict[tuple[str, Ref], set[Key]] = defaultdict(set)
         self._complete: set[str] = set()
         self._buried: OrderedDict[Key, str] = OrderedDict()
+        self._claimants: dict[Key, set[Ref]] = defaultdict(set)
+        self.claimed: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        """By kind: set once a ModelDeployment has claimed an object of it."""
 
-    def put(self, kind: Kind, obj: Object) -> Ref | None:
-        """Take in an object and return whom to wake; None when it is no news."""
+    def put(self, kind: Kind, obj: Object) -> frozenset[Ref]:
+        """Take in an object and return whom to wake: nobody when it is no news."""
         key = _key(kind, obj)
         known = self._objects.get(key)
         seen = known["metadata"]["resourceVersion"] if known else self._buried.get(key)
         version = obj["metadata"]["resourceVersion"]
         if seen is not None and (version == seen or is_older(version, seen)):
-            return None
+            return frozenset()
         if known:
             self._forget(key)
         self._objects[key] = slim(kind, obj)
-        ref = owner(kind, obj)
-        if ref:
+        if ref := owner(kind, obj):
             self._members[kind.name, ref].add(key)
-        return ref
+        if claim := _claimed(key, obj):
+            self._claimants[claim].add(Ref(key[1], key[2]))
+            self.claimed[claim[0]].set()
+        return self._concerned(key, ref)
 
-    def drop(self, kind: Kind, obj: Object) -> Ref | None:
-        """Take out an object that was deleted and return whom to wake; None when it is no news."""
+    def drop(self, kind: Kind, obj: Object) -> frozenset[Ref]:
+        """Take out an object that was deleted and return whom to wake: nobody when it is no news."""
         key = _key(kind, obj)
         known = self._objects.get(key)
         version = obj["metadata"]["resourceVersion"]
         seen = known["metadata"]["resourceVersion"] if known else self._buried.get(key)
         if seen is not None and is_older(version, seen):
-            return None
+            return frozenset()
         return self._remove(key, version)
 
     def replace_all(self, kind: Kind, objects: Iterable[Object], resource_version: str) -> frozenset[Ref]:
@@ -63,10 +70,10 @@ class Store:
             and key not in listed
             and not is_older(resource_version, known["metadata"]["resourceVersion"])
         ]
-        woken = {self._remove(key, resource_version) for key in gone}
-        woken |= {self.put(kind, obj) for obj in listed.values()}
+        removed = [self._remove(key, resource_version) for key in gone]
+        woken = [self.put(kind, obj) for obj in listed.values()]
         self._complete.add(kind.name)
-        return frozenset(ref for ref in woken if ref)
+        return frozenset().union(*removed, *woken)
 
     def is_complete(self, kind: Kind) -> bool:
         """Tell whether what is not here does not exist, as far as the watches know."""
@@ -80,26 +87,38 @@ class Store:
         """Return the objects of a kind that belong to a ModelDeployment, by name."""
         return [self._objects[key] for key in sorted(self._members.get((kind.name, ref), ()))]
 
+    def claimants(self, kind: Kind, namespace: str, name: str) -> list[Object]:
+        """Return the ModelDeployments that steer an object, by name."""
+        refs = self._claimants.get((kind.name, namespace, name), ())
+        found = (self.get(MODEL_DEPLOYMENT, ref.namespace, ref.name) for ref in sorted(refs, key=str))
+        return [each for each in found if each]
+
     def refs(self) -> list[Ref]:
         """Return every ModelDeployment that is known."""
         return [Ref(namespace, name) for kind, namespace, name in self._objects if kind == MODEL_DEPLOYMENT.name]
 
+    def _concerned(self, key: Key, ref: Ref | None) -> frozenset[Ref]:
+        """Return whom news of an object concerns: whose it is, and who steers it."""
+        return frozenset((*((ref,) if ref else ()), *self._claimants.get(key, ())))
+
     def _forget(self, key: Key) -> Ref | None:
         known = self._objects.pop(key)
         ref = owner_of(key[0], known)
+        if claim := _claimed(key, known):
+            self._claimants[claim].discard(Ref(key[1], key[2]))
         if ref and (members := self._members.get((key[0], ref))):
             members.discard(key)
             if not members:
                 del self._members[key[0], ref]
         return ref
 
-    def _remove(self, key: Key, version: str) -> Ref | None:
+    def _remove(self, key: Key, version: str) -> frozenset[Ref]:
         """Forget an object, but not that `version` was its end: what is older may still arrive."""
         self._buried[key] = version
         self._buried.move_to_end(key)
         while len(self._buried) > TOMBSTONES:
             self._buried.popitem(last=False)
-        return self._forget(key) if key in self._objects else None
+        return self._concerned(key, self._forget(key)) if key in self._objects else frozenset()
 
 
 def is_older(version: str, than: str) -> bool:
@@ -117,6 +136,12 @@ def owner_of(kind: str, obj: Object) -> Ref | None:
     metadata = obj["metadata"]
     name = metadata["name"] if kind == MODEL_DEPLOYMENT.name else (metadata.get("labels") or {}).get(NAME)
     return Ref(metadata["namespace"], name) if name else None
+
+
+def _claimed(key: Key, obj: Object) -> Key | None:
+    """Return the object that a ModelDeployment steers."""
+    claim = claim_of(obj) if key[0] == MODEL_DEPLOYMENT.name else None
+    return (claim.kind.name, key[1], claim.name) if claim else None
 
 
 def _key(kind: Kind, obj: Object) -> Key:

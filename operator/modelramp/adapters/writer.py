@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from modelramp.adapters.kinds import MANAGED_BY, NAME, Kind, Object, kind_of
+from modelramp.adapters.kinds import NAME, Kind, Object, kind_of
 from modelramp.adapters.kubernetes import Answer, Cluster, Missing, Reply
+from modelramp.adapters.ownership import is_named_after
 from modelramp.adapters.store import Store
 from modelramp.lease import Lease
 from modelramp.ports import Conflict, Deposed, Done, Written
@@ -40,7 +41,7 @@ class Writer:
         kind, namespace, name = kind_of(obj), obj["metadata"]["namespace"], obj["metadata"]["name"]
         if self._lease.held() and self._store.get(kind, namespace, name) is None:
             match await self.refresh(kind, namespace, name):
-                case Reply(live) if not _is_ours(live, obj):
+                case Reply(live) if not is_named_after(live, obj["metadata"]["labels"][NAME]):
                     return Failed("NameTaken", f"{kind.name} {namespace}/{name} exists and is not modelramp's")
                 case Failed() as failed:
                     return failed
@@ -80,12 +81,6 @@ class Writer:
         if isinstance(answer, Reply) and answer.object.get("kind") == kind.name:
             (self._store.drop if _is_gone(answer.object) else self._store.put)(kind, answer.object)
         return answer
-
-
-def _is_ours(live: Object, obj: Object) -> bool:
-    """Tell whether it belongs to the same ModelDeployment, or to one that had its name before."""
-    marks = live["metadata"].get("labels") or {}
-    return all(marks.get(key) == obj["metadata"]["labels"][key] for key in (MANAGED_BY, NAME))
 
 
 def _is_gone(answered: Object) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelramp.rollout.observation import Observation, Value
+from modelramp.rollout.observation import Failed, Observation, Value
 from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
-from modelramp.rollout.traffic import converged, desired
+from modelramp.rollout.traffic import UNUSABLE, converged, desired
 from modelramp.rollout.turn import UNREADABLE
 
 STALLING = frozenset(
     {"VersionNotFound", "ModelNotFound", "LoggedModelNotFound", "ArtifactsNotFound", "RegistryDenied", "SourceRefused"}
-    | {UNREADABLE}
+    | {UNREADABLE, "MirrorNotSupported"}
 )
 """Holds in which nothing will move until somebody acts."""
 
@@ -93,6 +93,8 @@ def _guardrails(status: Status) -> Claim:
 
 def _traffic(status: Status, before: Condition | None, seen: Observation) -> Claim:
     wanted = desired(status)
+    if isinstance(seen.route, Failed) and seen.route.reason in UNUSABLE:
+        return Claim("TrafficConverged", "False", seen.route.reason, seen.route.message)
     if wanted is None:
         return Claim("TrafficConverged", "Unknown", "NoTraffic", "no version holds traffic yet")
     if converged(status, seen):

@@ -95,8 +95,8 @@ class Route:
     `written` is the split that we wrote last, None when we never did: where it differs from `split` somebody
     else wrote, and `author` says who, as far as the API server knows. `why` is the reason that we gave with our
     last write. `backends` are the versions that the route's structure names. `current` tells whether all that
-    carries the route is as the spec asks. `malformed` says why the stored numbers are no split (then `split`
-    is None).
+    carries the route is as the spec asks. `malformed` says what is wrong with the stored numbers, `refuses` why
+    the route cannot carry the shadow that is planned.
     """
 
     split: Split | None
@@ -106,6 +106,7 @@ class Route:
     why: str = ""
     current: bool = True
     malformed: str = ""
+    refuses: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ class Effect:
     `in_effect` is the split that every ready proxy runs, None while they differ. `requests` are counters of
     requests sent to each version, live and mirrored together; they only grow, but for restarts of a proxy.
     `active` are requests in flight now, `unreachable` the versions that a proxy knows it cannot connect to: a pod
-    can be ready before its Service leads to it.
+    can be ready before its Service leads to it. `scarce` tells that too few requests have come to know whether the
+    stored split is in effect, and that none of them speaks against it.
     """
 
     in_effect: Split | None
@@ -123,6 +125,7 @@ class Effect:
     active: Mapping[str, int] = field(default_factory=dict, hash=False)
     detail: str = ""
     unreachable: frozenset[str] = frozenset()
+    scarce: bool = False
 
 
 @dataclass(frozen=True, slots=True)

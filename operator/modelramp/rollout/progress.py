@@ -8,7 +8,7 @@ from modelramp.rollout.gates import Case, judge_gates
 from modelramp.rollout.guardrails import satisfied
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
 from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status, VerdictKind
-from modelramp.rollout.traffic import converged
+from modelramp.rollout.traffic import UNUSABLE, converged, is_scarce
 from modelramp.rollout.turn import UNREADABLE, WITH_TRAFFIC, Signal, SignalKind, Turn, waited, watched
 
 
@@ -88,11 +88,22 @@ def _starting(turn: Turn, attempt: Attempt) -> Signal:
             )
         return _hold("WaitingForPods", complaint)
     following = _following(attempt)
+    return _unrouted(turn, attempt, following) or Signal(following, "Ready", f"version {attempt.version} is ready")
+
+
+def _unrouted(turn: Turn, attempt: Attempt, following: SignalKind) -> Signal | None:
+    """Return what the route is not ready for; a version that returns waits for nothing."""
+    route, effect = turn.seen.route, turn.seen.effect
+    if isinstance(route, Failed) and attempt.kind is not AttemptKind.RETURN:
+        known = route.reason in UNUSABLE
+        return _hold(route.reason if known else "WaitingForEffect", route.message)
+    if following is SignalKind.SHADOW and isinstance(route, Value) and route.value.refuses:
+        return _hold("MirrorNotSupported", route.value.refuses)
     if following is not SignalKind.FINISH and not converged(turn.status, turn.seen):
         return _hold("WaitingForEffect", "waiting until the router has taken up the present split")
-    if isinstance(turn.seen.effect, Value) and attempt.version in turn.seen.effect.value.unreachable:
+    if isinstance(effect, Value) and attempt.version in effect.value.unreachable:
         return _hold("WaitingForEffect", f"waiting until the router can connect to version {attempt.version}")
-    return Signal(following, "Ready", f"version {attempt.version} is ready")
+    return None
 
 
 def _not_ready(turn: Turn) -> str:
@@ -137,7 +148,7 @@ def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
     """Return the reason and the sentence of the first thing that is missing, None when nothing is."""
     hold, least, approval = demands(turn, attempt)
     if attempt.settled_at is None or not converged(turn.status, turn.seen):
-        return "WaitingForEffect", "waiting until the router has taken up the split"
+        return _awaited_effect(turn)
     if turn.seen.now - attempt.settled_at < hold:
         return "Holding", f"held for {text(hold)}"
     if requests(turn, attempt) < least:
@@ -154,6 +165,12 @@ def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
     if approval and turn.spec.approve != approval:
         return "AwaitingApproval", f'waiting for approval: set spec.approve to "{approval}"'
     return None
+
+
+def _awaited_effect(turn: Turn) -> tuple[str, str]:
+    if is_scarce(turn.status, turn.seen):
+        return "TooFewRequests", "the split is stored; too few requests have come to see whether it is in effect"
+    return "WaitingForEffect", "waiting until the router has taken up the split"
 
 
 def demands(turn: Turn, attempt: Attempt) -> tuple[timedelta, int, str]:

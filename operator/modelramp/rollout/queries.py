@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from modelramp.rollout.status import Phase, Status
+
 PLACEHOLDERS = ("namespace", "name", "model", "version", "candidate", "stable", "backend", "service", "window")
 """`version` is the version that is asked about: the candidate, then stable where they are compared;
 `backend` is that version's cluster name in the router's metrics, `service` its Service's and its Deployment's name."""
@@ -71,6 +73,16 @@ alike and a candidate with a narrowed signature causes alone. Latencies are seco
 histogram."""
 
 
+_SERVED = "destination_service_name={{service}}, destination_service_namespace={{namespace}}"
+_WORKLOAD = "destination_workload={{service}}, destination_workload_namespace={{namespace}}"
+ISTIO_LIVE = f'sum(istio_requests_total{{reporter=~"source|waypoint", {_SERVED}}})'
+"""Live requests to a version: who sends them counts what never reached a pod, too."""
+ISTIO_MIRRORED = f'sum(istio_requests_total{{reporter=~"destination|waypoint", {_WORKLOAD}}})'
+"""Copies to a version: who sends them does not count them."""
+SERVED = "sum(modelramp_requests_total{namespace={{namespace}}, model={{model}}, version={{version}}})"
+"""Requests to a version as the model servers of the built-in runtime count them."""
+
+
 def problems(query: str) -> Iterator[str]:
     """Yield what is wrong with a query's placeholders and quotes, in the user's terms."""
     for token in _TOKEN.finditer(query):
@@ -104,6 +116,32 @@ def _quoted(value: str | timedelta) -> str:
         return f"{round(value.total_seconds() * 1000)}ms"
     # Prometheus takes a bare U+FFFD for broken UTF-8.
     return json.dumps(value, ensure_ascii=False).replace("\ufffd", "\\ufffd")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The version that a query is about, and whose it is."""
+
+    namespace: str
+    name: str
+    model: str
+    version: str
+
+
+def values(subject: Subject, status: Status, window: timedelta) -> Mapping[str, str | timedelta]:
+    """Return what the placeholders stand for; the candidate while it has traffic, else stable."""
+    about = status.candidate if status.phase in (Phase.SHADOWING, Phase.RAMPING) else status.stable
+    return {
+        "namespace": subject.namespace,
+        "name": subject.name,
+        "model": subject.model,
+        "version": subject.version,
+        "candidate": about.version if about else "",
+        "stable": status.stable.version if status.stable else "",
+        "backend": backend(subject.namespace, subject.name, subject.version),
+        "service": service(subject.name, subject.version),
+        "window": window,
+    }
 
 
 def backend(namespace: str, name: str, version: str) -> str:

@@ -26,7 +26,7 @@ REGISTRY_BUSY = timedelta(seconds=1)
 REGISTRY_AWAY = timedelta(seconds=5)
 VERSION_MISSING = timedelta(seconds=15)
 ROUTER_ASKED = timedelta(seconds=1)
-ROUTER_TELLS = frozenset({"WaitingForRequests", "WaitingForEffect"})
+ROUTER_TELLS = frozenset({"WaitingForRequests", "WaitingForEffect", "TooFewRequests"})
 """What only the routers' own counters can end; answers of guardrails and people's edits wake the loop by themselves."""
 ROUTER_AWAY = timedelta(seconds=30)
 """For an object at rest whose routers do not answer; with traffic under way it is asked again SOON."""
@@ -52,6 +52,8 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
             yield left if left > timedelta(0) else OVERDUE
             if turn.status.reason in ROUTER_TELLS:
                 yield ROUTER_ASKED
+            if isinstance(turn.seen.route, Failed):
+                yield ROUTER_AWAY
         case Phase.SHADOWING | Phase.RAMPING if attempt:
             yield from _stage(turn, attempt)
         case _:

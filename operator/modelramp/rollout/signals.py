@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from modelramp.rollout import progress, traffic
 from modelramp.rollout.guardrails import blind, breached
+from modelramp.rollout.observation import Value
 from modelramp.rollout.status import Phase
 from modelramp.rollout.turn import (
     ATTEMPTING,
@@ -121,7 +122,16 @@ def _ineffective(turn: Turn) -> Signal | None:
         return None
     if waited(turn, attempt) < attempt.plan.effect_deadline or traffic.converged(turn.status, turn.seen):
         return None
-    return Signal(SignalKind.INEFFECTIVE, "RouteNotEffective", "the router did not take up the split by its deadline")
+    if traffic.is_scarce(turn.status, turn.seen):
+        return None
+    return Signal(SignalKind.INEFFECTIVE, "RouteNotEffective", _late(turn))
+
+
+def _late(turn: Turn) -> str:
+    effect = turn.seen.effect
+    detail = effect.value.detail if isinstance(effect, Value) else effect.message
+    said = "the router did not take up the split by its deadline"
+    return f"{said}: {detail}" if detail else said
 
 
 def _blind(turn: Turn) -> Signal | None:

@@ -15,6 +15,9 @@ RETREAT = "retreat"
 """How a retreat signs its write, so that a crash between write and status is told from a hand at the route."""
 BY_HAND = "ManualRollback"
 
+UNUSABLE = frozenset({"NoRoute", "AmbiguousRoute", "NotOptedIn", "RouteTaken", "NameTaken"})
+"""Why a route of somebody else's cannot be steered: it is missing, or not for this ModelDeployment."""
+
 WITH_CANDIDATE = (Phase.STARTING, Phase.SHADOWING, Phase.RAMPING)
 
 
@@ -144,6 +147,27 @@ def converged(status: Status, seen: Observation) -> bool:
         isinstance(seen.route, Value) and seen.route.value.split is not None and seen.route.value.split.same(wanted)
     )
     return stored and isinstance(seen.effect, Value) and _runs(seen.effect.value, wanted)
+
+
+def is_scarce(status: Status, seen: Observation) -> bool:
+    """Tell whether the split is stored and only the requests are missing that would show it in effect."""
+    wanted = desired(status)
+    stored = wanted is not None and not differs(wanted, seen.route)
+    return stored and isinstance(seen.effect, Value) and seen.effect.value.scarce
+
+
+def preceding(status: Status) -> Split | None:
+    """Return the split that was in effect before the present one of an attempt, None at rest."""
+    attempt = status.attempt
+    if status.stable is None or status.candidate is None or attempt is None:
+        return None
+    stable, candidate = status.stable.version, status.candidate.version
+    if status.phase is Phase.SHADOWING:
+        return Split({stable: EVERYTHING})
+    if status.phase is not Phase.RAMPING:
+        return None
+    weight = attempt.plan.steps[attempt.step - 1].weight if attempt.step else 0
+    return Split({stable: EVERYTHING - weight, candidate: weight})
 
 
 def _runs(effect: Effect, wanted: Split) -> bool:

@@ -1,0 +1,53 @@
+"""The kinds of Istio and of the Gateway API: their definitions, out of their pinned Go modules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.processes import exclusive, run
+from cluster.settings import SOURCE, cache_directory
+from cluster.tools.golang import find_go, required_version
+
+MODULE = SOURCE / "tools" / "definitions"
+ISTIO = ("istio.io/api", "kubernetes/customresourcedefinitions.gen.yaml")
+GATEWAY_API = ("sigs.k8s.io/gateway-api", "config/crd/standard")
+PLURALS = frozenset(
+    {
+        "virtualservices.networking.istio.io", "destinationrules.networking.istio.io",
+        "gatewayclasses.gateway.networking.k8s.io", "gateways.gateway.networking.k8s.io",
+        "httproutes.gateway.networking.k8s.io", "grpcroutes.gateway.networking.k8s.io",
+        "referencegrants.gateway.networking.k8s.io",
+    }
+)  # fmt: skip
+"""The kinds that routes are made of."""
+
+
+def read_definitions(names: Iterable[str] = PLURALS) -> list[Any]:
+    """Return the CustomResourceDefinitions of these names; the modules are fetched when the cache has none."""
+    wanted = set(names)
+    return [found for found in _documents() if found["metadata"]["name"] in wanted]
+
+
+def _documents() -> Iterator[Any]:
+    for module, path in (ISTIO, GATEWAY_API):
+        place = _downloaded(module) / path
+        for file in sorted(place.glob("*.yaml")) if place.is_dir() else [place]:
+            # Most of these files are other kinds: what is not wanted is not parsed.
+            texts = (text for text in file.read_text().split("\n---\n") if any(name in text for name in PLURALS))
+            yield from (yaml.load(text, Loader=yaml.CSafeLoader) for text in texts)
+
+
+def _downloaded(module: str) -> Path:
+    go = find_go(required_version(MODULE))
+    with exclusive(cache_directory() / "locks" / "definitions"):
+        said = run(
+            [go.command, "mod", "download", "-json", module],
+            cwd=MODULE,
+            env={"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
+        )
+    return Path(json.loads(said)["Dir"])
