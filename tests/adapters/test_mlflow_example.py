@@ -15,7 +15,7 @@ import yaml
 
 from modelramp.adapters.mlflow import MlflowRegistry
 from modelramp.api import Problem, read_spec
-from modelramp.rollout.gates import Case, judge_gates
+from modelramp.rollout.gates.chain import Case, judge_gates
 from modelramp.rollout.observation import Busy, ModelVersion, Value
 from tests.mlflow_server import EXAMPLE, MlflowServer, example, mlflow_client, start_server, train_example
 

@@ -62,7 +62,19 @@ spec:
     - {metric: auc, min: 0.92}
     - {metric: auc, maxDrop: 0.01}  # against the stable version's run
     - {metric: p99_ms, max: 50, maxIncrease: 5}
-    signature: {required: true}
+    - {metric: auc, maxDropRatio: 0.02, dataset: holdout}
+    - {metric: throughput_rps, maxDropRatio: 0.2, maxIncreaseRatio: 9, compareOn: AnyDataset}
+    signature: {required: true, compatibleWith: Stable}
+    name: {pattern: "fraud_[a-z]+"}
+    fairness:
+    - {metric: demographic_parity_ratio, min: 0.8, groups: [country]}
+    - {metric: equalized_odds_difference, max: 0.1}
+    coverage: [{metric: segment_coverage, min: 0.95}]
+    lineage: {require: [GitCommit, Datasets, FeatureTables, Parameters, Run], featureTableTag: features}
+    tags: {required: [{key: team}, {key: risk, values: [tier1, tier2]}]}
+    decision: {requiredFor: All, tag: why, artifact: why.md}
+    overrides:
+    - {gate: "metric:auc", reason: the holdout was redrawn, until: "2026-12-31T18:00:00Z"}
     policy: {required: true}
   policy: {configMap: fraud-rules, watchFor: 30m}
   shadow: {percent: 100, duration: 24h, minRequests: 10000}

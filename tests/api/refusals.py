@@ -165,7 +165,7 @@ PLAN = (
         "a gate without a bound",
         {"spec.gates.metrics[0].min": ABSENT},
         "spec.gates.metrics[0]",
-        "the gate on 'auc' has no bound: give min, max, maxDrop or maxIncrease",
+        "the gate on 'auc' has no bound: give min, max, maxDrop, maxIncrease",
     ),
     Refusal(
         "a gate that nothing passes",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from modelramp.api import Problem, dump_status, read_spec, read_status
 from modelramp.rollout.status import Status
+from tests.api.gate_refusals import GATES
 from tests.api.objects import LEAST, MOST, changed, parsed
 from tests.api.refusals import REFUSALS, Refusal
 from tests.api.served import Served, published, table
@@ -30,7 +31,7 @@ def named(name: str, text: str = LEAST, **changes: Any) -> dict[str, Any]:
 
 
 class TestWhatIsRefused:
-    @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda each: each.wrong)
+    @pytest.mark.parametrize("refusal", [*REFUSALS, *GATES], ids=lambda each: each.wrong)
     def test_with_a_sentence_that_names_the_field(self, served: Served, refusal: Refusal) -> None:
         answer = served.create(changed(parsed(MOST), **refusal.changes), dry=True)
         assert answer.code == 422
@@ -102,7 +103,7 @@ class TestWhatIsFilledIn:
     def test_defaults_can_be_seen(self, served: Served) -> None:
         spec = served.create(parsed(LEAST), dry=True).body["spec"]
         assert [step["weight"] for step in spec["ramp"]["steps"]] == [1, 10, 50, 100]
-        assert spec["gates"] == {"signature": {"required": True}}
+        assert spec["gates"] == {"signature": {"required": True, "compatibleWith": "Stable"}}
         defaults = {"runtime": "mlflow", "replicas": 1, "keepWarm": 2, "readyDeadline": "10m"}
         assert spec["serving"] == defaults | {"podSecurity": "Restricted"}
         assert spec["traffic"] == {"configMap": {"routerReplicas": 2}}

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from modelramp.api import Problem, read_spec
 from modelramp.api.scalars import Query, TemplateName
 from modelramp.rollout import queries
+from modelramp.rollout.gates.spec import MetricGate
 from modelramp.rollout.spec import (
     Bounds,
     FailureLimit,
     FailureMode,
     Guardrail,
-    MetricGate,
     OnNoData,
     Policy,
     Serving,
@@ -26,6 +26,7 @@ from modelramp.rollout.spec import (
     Spec,
     Step,
 )
+from tests.api.gate_refusals import GATES
 from tests.api.objects import ABSENT, LEAST, MOST, changed, parsed
 from tests.api.refusals import REFUSALS, Refusal
 
@@ -48,7 +49,7 @@ def test_the_least_gets_careful_defaults() -> None:
     assert (spec.model_name, spec.version) == ("fraud_detector", "8")
     assert spec.plan.steps == (Step(1, hour), Step(10, hour), Step(50, hour), Step(100, hour))
     assert spec.plan.shadow is None
-    assert spec.plan.gates.require_signature
+    assert spec.plan.gates.signature.required
     assert spec.plan.ready_deadline == timedelta(minutes=10)
     assert spec.serving == Serving(replicas=1, keep_warm=2)
     assert spec.traffic.router_replicas == 2
@@ -58,7 +59,7 @@ def test_the_least_gets_careful_defaults() -> None:
 
 def test_the_most_is_read_whole() -> None:
     spec = spec_of(parsed(MOST))
-    assert spec.plan.gates.metrics[1:] == (
+    assert spec.plan.gates.metrics[1:3] == (
         MetricGate("auc", max_drop=0.01),
         MetricGate("p99_ms", max=50, max_increase=5),
     )
@@ -122,7 +123,9 @@ def test_every_built_in_query_can_be_named() -> None:
     assert set(get_args(TemplateName)) == set(queries.TEMPLATES)
 
 
-@pytest.mark.parametrize("refusal", [each for each in REFUSALS if each.spec_only], ids=lambda each: each.wrong)
+@pytest.mark.parametrize(
+    "refusal", [each for each in (*REFUSALS, *GATES) if each.spec_only], ids=lambda each: each.wrong
+)
 def test_the_operator_refuses_what_the_api_refuses(refusal: Refusal) -> None:
     problem = problem_of(changed(parsed(MOST), **refusal.changes))
     assert problem.field == refusal.field

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from modelramp.rollout import guardrails as rails
 from modelramp.rollout.decide import scope
+from modelramp.rollout.gates.spec import Gates, MetricGate
 from modelramp.rollout.observation import (
     Busy,
     Effect,
@@ -32,9 +33,7 @@ from modelramp.rollout.spec import (
     Bounds,
     FailureLimit,
     FailureMode,
-    Gates,
     Guardrail,
-    MetricGate,
     OnNoData,
     Plan,
     Serving,

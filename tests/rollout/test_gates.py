@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from modelramp.rollout.gates import Case, judge_gates
+from modelramp.rollout.gates.chain import Case, judge_gates
+from modelramp.rollout.gates.spec import Gates, MetricGate, SignatureGate
 from modelramp.rollout.observation import Metric, ModelVersion
-from modelramp.rollout.spec import Gates, MetricGate
 
 GOOD = ModelVersion(
     "fraud_detector",
@@ -89,6 +89,6 @@ def test_a_stable_version_without_the_metric_fails_the_comparison_and_says_whose
 
 
 def test_the_signature_may_be_waived_by_name() -> None:
-    waived = replace(GATES, require_signature=False)
+    waived = replace(GATES, signature=SignatureGate(required=False))
     results = judge_gates(Case(waived, replace(GOOD, has_signature=False), STABLE))
     assert all(result.passed for result in results)

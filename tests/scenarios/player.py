@@ -17,22 +17,11 @@ from modelramp.adapters.world import BEGINNING, Question, StoredObject, World
 from modelramp.api.durations import parse_duration
 from modelramp.ports import Ref
 from modelramp.reconcile import Reconciler, TurnFailedError
+from modelramp.rollout.gates.spec import Gates, MetricGate
 from modelramp.rollout.guardrails import due
 from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Value
 from modelramp.rollout.progress import text
-from modelramp.rollout.spec import (
-    Bounds,
-    FailureLimit,
-    Gates,
-    Guardrail,
-    MetricGate,
-    OnNoData,
-    Plan,
-    Serving,
-    Shadow,
-    Spec,
-    Step,
-)
+from modelramp.rollout.spec import Bounds, FailureLimit, Guardrail, OnNoData, Plan, Serving, Shadow, Spec, Step
 from modelramp.rollout.status import Status
 from modelramp.rollout.turn import watched
 from modelramp.sampling import InlineSampler

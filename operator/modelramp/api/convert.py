@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from modelramp.api import guardrail, spec
 from modelramp.api.codec import UnreadableError, dump, reader
+from modelramp.api.gateconvert import core_gates
 from modelramp.api.run import core_serving
 from modelramp.api.traffic import GatewayRoute, Istio, Traffic
 from modelramp.rollout import spec as core
@@ -127,24 +128,12 @@ def _gateway_route(kind: core.GatewayKind, route: GatewayRoute) -> core.GatewayT
 def _plan(read: spec.Spec) -> core.Plan:
     shadow = read.shadow
     return core.Plan(
-        gates=_gates(read.gates),
+        gates=core_gates(read.gates),
         shadow=core.Shadow(shadow.percent, shadow.duration, shadow.min_requests) if shadow else None,
         steps=tuple(core.Step(step.weight, step.hold, step.min_requests, step.approval) for step in read.ramp.steps),
         guardrails=tuple(_guardrail(rail) for rail in read.guardrails),
         ready_deadline=read.serving.ready_deadline,
     )
-
-
-def _gates(gates: spec.Gates) -> core.Gates:
-    return core.Gates(
-        metrics=tuple(_metric_gate(gate) for gate in gates.metrics),
-        require_signature=gates.signature.required,
-        require_policy=gates.policy.required,
-    )
-
-
-def _metric_gate(gate: spec.MetricGate) -> core.MetricGate:
-    return core.MetricGate(gate.metric, gate.min, gate.max, gate.max_drop, gate.max_increase)
 
 
 def _guardrail(rail: guardrail.Guardrail) -> core.Guardrail:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
@@ -158,3 +158,41 @@ class DurationText:
         if not isinstance(read, timedelta) or read < self.least:
             raise PydanticCustomError(BROKEN, "{says}", {"says": _filled(self._rule().says, value), "at": ""})
         return read
+
+
+_MOMENT = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+
+
+@dataclass(frozen=True, slots=True)
+class MomentText:
+    """A moment in UTC or with its offset: text outside, an aware datetime inside."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read text, write text."""
+        to_text = core_schema.plain_serializer_function_ser_schema(datetime.isoformat)
+        return core_schema.no_info_plain_validator_function(self._read, serialization=to_text)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe the text."""
+        return _with_rule({"type": "string", "maxLength": 32}, self._rule())
+
+    @staticmethod
+    def _rule() -> Rule:
+        says = "'{self}' is no moment: write it in UTC or with its offset, such as 2026-12-31T18:00:00Z"
+        return Rule(f"self.matches('{_MOMENT}') && timestamp(self) > timestamp(0)", says)
+
+    def _read(self, value: Any) -> datetime:
+        """Read text; YAML readers other than the API server's hand over what they took for a moment."""
+        moment = value if isinstance(value, datetime) else _moment(value)
+        if moment is None or moment.tzinfo is None:
+            raise PydanticCustomError(BROKEN, "{says}", {"says": _filled(self._rule().says, value), "at": ""})
+        return moment
+
+
+def _moment(value: Any) -> datetime | None:
+    if not isinstance(value, str) or re.fullmatch(_MOMENT.removesuffix("$"), value) is None:
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None

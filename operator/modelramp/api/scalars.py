@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt, WithJsonSchema
 
-from modelramp.api.rules import DurationText, Rule, matches
+from modelramp.api.rules import DurationText, MomentText, Rule, matches
 from modelramp.rollout.queries import PLACEHOLDERS
 
 Duration = Annotated[timedelta, DurationText()]
 PositiveDuration = Annotated[timedelta, DurationText(timedelta(milliseconds=1))]
 Interval = Annotated[timedelta, DurationText(timedelta(seconds=1))]
+
+Moment = Annotated[datetime, MomentText()]
 
 Version = Annotated[
     str,

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from modelramp.api.gates import Gates
 from modelramp.api.guardrail import Guardrail
-from modelramp.api.policy import Policy, PolicyGate
+from modelramp.api.policy import Policy
 from modelramp.api.rules import Block, Rule
 from modelramp.api.scalars import Approval, Count, Duration, ModelName, Percent, Version
 from modelramp.api.serving import Serving
@@ -26,53 +27,6 @@ class Model(Block):
     """Registered model: a product's name, without version, date or state. Cannot be changed."""
     version: Version
     """The pin: a version number in the registry, in quotes. Never an alias or a stage."""
-
-
-class MetricGate(Block):
-    """Bounds on one metric that was logged with the version's run."""
-
-    metric: Annotated[str, Field(min_length=1, max_length=250)]
-    """Key of the metric in the registry, such as auc."""
-    min: float | None = None
-    """The metric must be at least this."""
-    max: float | None = None
-    """The metric must be at most this."""
-    max_drop: Annotated[float, Field(ge=0)] | None = None
-    """The metric may be at most this much under the stable version's. Passes while nothing is stable."""
-    max_increase: Annotated[float, Field(ge=0)] | None = None
-    """The metric may be at most this much over the stable version's. Passes while nothing is stable."""
-
-    rules: ClassVar = (
-        Rule(
-            "has(self.min) || has(self.max) || has(self.maxDrop) || has(self.maxIncrease)",
-            "the gate on '{self.metric}' has no bound: give min, max, maxDrop or maxIncrease",
-            lambda gate: (gate.min, gate.max, gate.max_drop, gate.max_increase) != (None,) * 4,
-        ),
-        Rule(
-            "!has(self.min) || !has(self.max) || self.min <= self.max",
-            "min is over max: nothing could pass",
-            lambda gate: gate.min is None or gate.max is None or gate.min <= gate.max,
-            at=".min",
-        ),
-    )
-
-
-class SignatureGate(Block):
-    """What the model's signature must be."""
-
-    required: bool = True
-    """Refuse a version that was logged without a signature."""
-
-
-class Gates(Block):
-    """Checks before any traffic: each passes or fails, with its evidence."""
-
-    metrics: Annotated[tuple[MetricGate, ...], Field(max_length=50)] = ()
-    """Bounds on logged metrics. One metric may have several gates."""
-    signature: SignatureGate = SignatureGate()
-    """What the model's signature must be."""
-    policy: PolicyGate = PolicyGate()
-    """What the business rules must be."""
 
 
 class Shadow(Block):

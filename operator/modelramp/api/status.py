@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from modelramp.api.gatecopy import GateResult, GatesCopy
 from modelramp.api.rules import Block
 
 _MAP_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
@@ -29,45 +30,6 @@ class Pin(Block):
     """Digest of all its files."""
     created: str | None = None
     """When the registry says it was created, in milliseconds since 1970."""
-
-
-class GateResult(Block):
-    """One gate's evidence."""
-
-    gate: str | None = None
-    """Name of the gate."""
-    passed: bool | None = None
-    """Whether it passed."""
-    reason: str | None = None
-    """Why, in one word."""
-    message: str | None = None
-    """Why, with the values."""
-
-
-class MetricGateCopy(Block):
-    """One metric gate of the plan."""
-
-    metric: str | None = None
-    """Key of the metric."""
-    min: float | None = None
-    """At least this."""
-    max: float | None = None
-    """At most this."""
-    max_drop: float | None = None
-    """At most this much under the stable version's."""
-    max_increase: float | None = None
-    """At most this much over the stable version's."""
-
-
-class GatesCopy(Block):
-    """The plan's gates."""
-
-    metrics: tuple[MetricGateCopy, ...] | None = None
-    """Bounds on logged metrics."""
-    require_signature: bool | None = None
-    """Whether a signature is required."""
-    require_policy: bool | None = None
-    """Whether business rules are required."""
 
 
 class ShadowCopy(Block):

@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
+from modelramp.rollout.gates.spec import NO_GATES
 from modelramp.rollout.observation import Value
 from modelramp.rollout.progress import examine
-from modelramp.rollout.spec import Gates
 from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, fallback
 
@@ -72,7 +72,7 @@ def _begin(turn: Turn, kind: AttemptKind, version: str) -> Attempt:
     seed = f"{version} {spec.fingerprint} {now.isoformat()}"
     identity = f"{version}-{sha256(seed.encode()).hexdigest()[:6]}"
     # What has traffic without being pinned has passed the gates of its own time.
-    plan = spec.plan if version == spec.version else replace(spec.plan, gates=Gates(require_signature=False))
+    plan = spec.plan if version == spec.version else replace(spec.plan, gates=NO_GATES)
     return Attempt(identity, version, kind, spec.fingerprint, plan, started_at=now, phase_since=now)
 
 

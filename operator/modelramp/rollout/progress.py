@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from modelramp.rollout.gates import Case, judge_gates
+from modelramp.rollout.gates.chain import Case, judge_gates
 from modelramp.rollout.guardrails import satisfied
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
 from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status, VerdictKind

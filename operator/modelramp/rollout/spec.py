@@ -7,6 +7,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
+from modelramp.rollout.gates.spec import USUAL_GATES, Gates
+
 
 class FailureMode(Enum):
     """How failed verdicts are counted towards the limit."""
@@ -28,26 +30,6 @@ class Bounds:
 
     min: float | None = None
     max: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MetricGate:
-    """A bound on a metric that was logged in the registry; `max_drop` and `max_increase` are against stable."""
-
-    metric: str
-    min: float | None = None
-    max: float | None = None
-    max_drop: float | None = None
-    max_increase: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gates:
-    """The checks before any traffic."""
-
-    metrics: tuple[MetricGate, ...] = ()
-    require_signature: bool = True
-    require_policy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +93,7 @@ class Guardrail:
 class Plan:
     """What one attempt is held to; copied into the status when the attempt begins."""
 
-    gates: Gates = Gates()
+    gates: Gates = USUAL_GATES
     shadow: Shadow | None = None
     steps: tuple[Step, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()

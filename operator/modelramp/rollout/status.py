@@ -57,12 +57,21 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate's evidence."""
+    """One gate's evidence.
+
+    `value`, `bound` and `source` are short texts: what was found, what it must be, where it was looked for.
+    An overridden gate has failed for `reason` and passes all the same; `override` says why, and until when.
+    """
 
     gate: str
     passed: bool
     reason: str
     message: str
+    value: str = ""
+    bound: str = ""
+    source: str = ""
+    overridden: bool = False
+    override: str = ""
 
 
 @dataclass(frozen=True, slots=True)

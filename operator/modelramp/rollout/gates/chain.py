@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from modelramp.rollout.gates.spec import Gates, MetricGate
 from modelramp.rollout.observation import ModelVersion
-from modelramp.rollout.spec import Gates, MetricGate
 from modelramp.rollout.status import GateResult
 
 PRODUCT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
@@ -57,7 +57,7 @@ def _ready(case: Case) -> Iterator[GateResult]:
 def _signature(case: Case) -> Iterator[GateResult]:
     if case.candidate.has_signature:
         yield GateResult("signature", True, "SignatureLogged", "the model has a signature")
-    elif case.gates.require_signature:
+    elif case.gates.signature.required:
         message = "the model has no signature in its MLmodel file; log it with `signature=infer_signature(...)`"
         yield GateResult("signature", False, "SignatureMissing", message)
 
