@@ -75,25 +75,37 @@ class Encoded:
     non_finite: int = 0
 
 
-def encode(predictions: Any, *, is_bare: bool) -> Encoded:
+def encode(predictions: Any, *, is_bare: bool, decisions: Mapping[str, Any] | None = None) -> Encoded:
     """Return the answer in the shape of MLflow's server: rows of a frame as objects, arrays as lists.
 
+    Decisions of a policy come beside the predictions, so that with them no answer is bare.
     Raises `TypeError` or `ValueError` for a value that JSON cannot hold.
     """
     jsonable = jsonable_of(predictions)
     try:
-        return Encoded(_json(jsonable, is_bare=is_bare))
+        return Encoded(_json(_body(jsonable, is_bare=is_bare, decisions=decisions)))
     except ValueError:
         plain = json.loads(json.dumps(jsonable, cls=NumpyEncoder))
+    count = null_non_finite(plain)
+    return Encoded(_json(_body(plain, is_bare=is_bare, decisions=decisions)), count)
+
+
+def _body(jsonable: Any, *, is_bare: bool, decisions: Mapping[str, Any] | None) -> Any:
+    if decisions is not None:
+        return {"predictions": jsonable, "decisions": decisions}
+    return jsonable if is_bare else {"predictions": jsonable}
+
+
+def _json(body: Any) -> bytes:
+    return json.dumps(body, cls=NumpyEncoder, allow_nan=False).encode()
+
+
+def null_non_finite(plain: Any) -> int:
+    """Replace each NaN and infinity in nested lists and dicts by None; return how many there were."""
     places = list(_non_finite(plain))
     for holder, key in places:
         holder[key] = None
-    return Encoded(_json(plain, is_bare=is_bare), len(places))
-
-
-def _json(jsonable: Any, *, is_bare: bool) -> bytes:
-    body = jsonable if is_bare else {"predictions": jsonable}
-    return json.dumps(body, cls=NumpyEncoder, allow_nan=False).encode()
+    return len(places)
 
 
 def _non_finite(holder: Any) -> Iterator[tuple[Any, Any]]:

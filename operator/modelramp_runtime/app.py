@@ -23,9 +23,10 @@ from modelramp_runtime.logs import fields
 from modelramp_runtime.metrics import Arm, Metrics
 from modelramp_runtime.mlflow_api import VERSION as MLFLOW_VERSION
 from modelramp_runtime.payload import read_media_type
+from modelramp_runtime.policy import LOOK_EVERY
 from modelramp_runtime.readiness import NoTrialError, Phase, Readiness, read_trial
 from modelramp_runtime.refusal import Kind, RequestError
-from modelramp_runtime.scoring import Scorer
+from modelramp_runtime.scoring import Invocation, Scored, Scorer
 from modelramp_runtime.settings import LogRequests, Settings
 
 LOG = logging.getLogger("modelramp.server")
@@ -60,6 +61,7 @@ class Outcome:
 
     status: int
     body: bytes
+    policy: str
     kind: Kind | None = None
 
 
@@ -70,7 +72,7 @@ class ModelServer:
         self._settings, self._scorer, self._metrics = settings, scorer, metrics
         self._admission = Admission(settings.threads, settings.queue)
         self._readiness = Readiness()
-        self._headers = {
+        self._identity = {
             "X-Model-Name": quote(settings.model_name, safe=" ~!*'()"),
             "X-Model-Version": settings.model_version,
         }
@@ -82,6 +84,7 @@ class ModelServer:
             ("/version", self._version),
             ("/ready", self._ready),
             ("/metrics", self._expose),
+            ("/policy", self._policy),
         ):
             self.app.add_route(path, answer, methods=["GET"])
         self.app.add_exception_handler(HTTPException, _not_served)
@@ -102,11 +105,12 @@ class ModelServer:
 
     @contextlib.asynccontextmanager
     async def _live(self, _: FastAPI) -> AsyncIterator[None]:
-        trial = asyncio.create_task(self._try_once())
+        tasks = [asyncio.create_task(self._try_once()), asyncio.create_task(self._scorer.rules.follow())]
         try:
             yield
         finally:
-            trial.cancel()
+            for task in tasks:
+                task.cancel()
             self._admission.close()
 
     async def _try_once(self) -> None:
@@ -114,7 +118,8 @@ class ModelServer:
         try:
             trial = read_trial(self._settings.model_dir, list(self._scorer.model.inputs))
             LOG.info("trying the first prediction", extra=fields(source=trial.source))
-            await asyncio.to_thread(self._scorer.rehearse, trial.media_type, trial.body)
+            await asyncio.to_thread(self._scorer.rehearse, Invocation(trial.media_type, trial.body))
+            await self._first_policy()
         except NoTrialError as error:
             self._give_up(str(error))
         except RequestError as refused:
@@ -126,6 +131,20 @@ class ModelServer:
         else:
             self._readiness.passed(trial.source)
             LOG.info("ready", extra=fields(reason=self._readiness.reason))
+
+    async def _first_policy(self) -> None:
+        """Wait for rules that can be used: without them no answer would be decided as it must be."""
+        rules = self._scorer.rules
+        while rules.is_wanted and rules.current is None:
+            self._readiness.waits(f"the policy cannot be used: {rules.refused}")
+            await asyncio.sleep(LOOK_EVERY)
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return self._answer_headers(self._scorer.rules.hash)
+
+    def _answer_headers(self, policy: str) -> dict[str, str]:
+        return {**self._identity, "X-Policy-Hash": policy} if policy else dict(self._identity)
 
     def _give_up(self, reason: str, error: BaseException | None = None) -> None:
         self._readiness.failed(reason)
@@ -149,15 +168,18 @@ class ModelServer:
         body, content_type = self._metrics.expose(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
+    async def _policy(self, _: Request) -> Response:
+        return Response(json.dumps(self._scorer.rules.state()), media_type=JSON, headers=self._headers)
+
     async def _invoke(self, request: Request) -> Response:
         started = time.perf_counter()
         caller = Caller.read(request.headers)
         self._metrics.arrived(caller.arm)
         outcome = await self._outcome(request, caller, started)
         seconds = time.perf_counter() - started
-        self._metrics.answered(caller.arm, outcome.status, seconds)
+        self._metrics.answered(caller.arm, outcome.status, seconds, len(outcome.body))
         self._log_answer(caller, outcome, seconds)
-        headers = {**self._headers, "X-Request-Id": caller.request_id}
+        headers = {**self._answer_headers(outcome.policy), "X-Request-Id": caller.request_id}
         if outcome.kind is Kind.OVERLOADED:
             headers["Retry-After"] = "1"
         if self.is_draining or outcome.kind in (Kind.TOO_LARGE, Kind.SLOW_BODY):
@@ -166,7 +188,8 @@ class ModelServer:
 
     async def _outcome(self, request: Request, caller: Caller, started: float) -> Outcome:
         try:
-            return Outcome(200, await self._predict(request, caller, started))
+            scored = await self._predict(request, caller, started)
+            return Outcome(200, scored.body, scored.policy)
         except RequestError as refused:
             return self._refusal(refused, caller)
         except Exception as error:  # noqa: BLE001 a fault of the server itself is an answer too
@@ -174,13 +197,14 @@ class ModelServer:
             fault.__cause__ = error
             return self._refusal(fault, caller)
 
-    async def _predict(self, request: Request, caller: Caller, started: float) -> bytes:
+    async def _predict(self, request: Request, caller: Caller, started: float) -> Scored:
         media_type = read_media_type(request.headers.get("content-type"))
         if request.headers.get("content-encoding", "identity") != "identity":
             raise RequestError(Kind.MEDIA_TYPE, "A Content-Encoding is not supported; send the body as it is.")
         body = await self._read_body(request)
+        self._metrics.received(caller.arm, len(body))
         left = self._settings.timeout_seconds - (time.perf_counter() - started)
-        return await self._admission.run(lambda: self._scorer.score(media_type, body, caller.arm), left)
+        return await self._admission.run(lambda: self._scorer.score(Invocation(media_type, body), caller.arm), left)
 
     async def _read_body(self, request: Request) -> bytes:
         limit = self._settings.max_body_bytes
@@ -226,7 +250,7 @@ class ModelServer:
         else:
             # Without the cause: where MLflow or pandas raised it, it quotes the row.
             LOG.info(refused.message, extra=about)
-        return Outcome(refused.status, json.dumps(answer).encode(), refused.kind)
+        return Outcome(refused.status, json.dumps(answer).encode(), self._scorer.rules.hash, refused.kind)
 
     def _log_answer(self, caller: Caller, outcome: Outcome, seconds: float) -> None:
         if self._settings.log_requests is LogRequests.ALL:

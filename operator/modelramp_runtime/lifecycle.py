@@ -17,6 +17,7 @@ from modelramp_runtime.farewell import say_last
 from modelramp_runtime.logs import fields
 from modelramp_runtime.metrics import Metrics
 from modelramp_runtime.model import Model, load_model
+from modelramp_runtime.policy import Rules
 from modelramp_runtime.scoring import Scorer
 from modelramp_runtime.settings import Settings
 
@@ -56,6 +57,12 @@ def read_model(settings: Settings, metrics: Metrics) -> Model:
     return model
 
 
+def make_server(settings: Settings, model: Model, metrics: Metrics) -> ModelServer:
+    """Put the server together."""
+    rules = Rules(settings.policy_dir, lambda policy, is_used: metrics.edited(policy, is_used=is_used))
+    return ModelServer(settings, Scorer(model, metrics, rules, settings.non_finite), metrics)
+
+
 def serve(settings: Settings) -> int:
     """Serve the model until the process is told to stop; return the exit status."""
     metrics = Metrics(settings)
@@ -64,9 +71,7 @@ def serve(settings: Settings) -> int:
     except Exception as error:
         LOG.exception("the model cannot be loaded", extra=fields(directory=str(settings.model_dir)))
         return say_last(f"the model in {settings.model_dir} cannot be loaded: {type(error).__name__}: {error}")
-    if settings.policy_dir is not None:
-        LOG.warning("POLICY_DIR is set, but this server applies no policy")
-    server = ModelServer(settings, Scorer(model, metrics, settings.non_finite), metrics)
+    server = make_server(settings, model, metrics)
     config = uvicorn.Config(
         server.app,
         host=settings.host,

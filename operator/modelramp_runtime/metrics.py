@@ -7,7 +7,8 @@ and the two arms of one never mix. Label values are bounded: outputs and classes
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter as CountedValues
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +31,9 @@ from modelramp_runtime.refusal import Kind
 from modelramp_runtime.settings import Settings
 
 OTHER = "__other__"
+EDITS = ("used", "refused")
+SIZE_BUCKETS = tuple(64.0 * 4**power for power in range(11))
+"""Bytes: from 64 to 64 Mi."""
 _CLASS_LENGTH = 64
 
 
@@ -88,9 +92,17 @@ class Metrics:
         self._errors = self._counter("request_errors", "Requests without a prediction by cause.", "kind")
         self._non_finite = self._counter("prediction_non_finite", "Predictions NaN or infinite.", "output")
         self._class = self._counter("prediction_class", "Predictions by class.", "output", "class")
+        self._decisions = self._counter("policy_decisions", "Decisions of the policy's rules.", "rule", "decision")
+        self._edits = Counter(
+            "modelramp_policy_edits", "Edits of the policy.", (*_VERSION, "result"), registry=self.registry
+        )
+        self._policy = self._gauge("policy_info", "The policy in force.", (*_VERSION, "policy"))
+        self._refused = self._gauge("policy_refused", "Whether the newest edit cannot be used.", _VERSION)
         edges = settings.duration_buckets
         self._duration = self._histogram("request", "From a request's head to its answer, whatever it is.", edges)
         self._predict = self._histogram("predict", "The model's own predict.", edges)
+        self._received = self._sizes("request", "Bodies of requests.")
+        self._sent = self._sizes("response", "Bodies of answers.")
         self._in_flight = self._gauge("requests_in_flight", "Requests that are being answered.", _ARM)
         self._load = self._gauge("model_load_seconds", "Time to load the model.", _VERSION)
         self._value = ValueHistogram(
@@ -110,6 +122,10 @@ class Metrics:
         full_name = f"modelramp_{name}_duration_seconds"
         return Histogram(full_name, documentation, _ARM, buckets=edges, registry=self.registry)
 
+    def _sizes(self, name: str, documentation: str) -> Histogram:
+        full_name = f"modelramp_{name}_size_bytes"
+        return Histogram(full_name, documentation, _ARM, buckets=SIZE_BUCKETS, registry=self.registry)
+
     def _start_at_zero(self) -> None:
         # A rate over a series that appears with its first error misses that error.
         for arm in Arm:
@@ -121,9 +137,13 @@ class Metrics:
                 self._in_flight.labels(*self._model, arm),
                 self._duration.labels(*self._model, arm),
                 self._predict.labels(*self._model, arm),
+                self._received.labels(*self._model, arm),
+                self._sent.labels(*self._model, arm),
             )
             for arm in Arm
         }
+        for result in EDITS:
+            self._edits.labels(*self._model, result)
 
     def loaded(self, seconds: float) -> None:
         """Note how long the model took to load."""
@@ -133,12 +153,31 @@ class Metrics:
         """Count a request in."""
         self._of[arm][0].inc()
 
-    def answered(self, arm: Arm, code: int, seconds: float) -> None:
-        """Count a request out, with its status and duration."""
-        in_flight, duration, _ = self._of[arm]
+    def answered(self, arm: Arm, code: int, seconds: float, sent: int) -> None:
+        """Count a request out, with its status, its duration and its answer's bytes."""
+        in_flight, duration, _, _, answers = self._of[arm]
         in_flight.dec()
         duration.observe(seconds)
+        answers.observe(sent)
         self._requests.labels(*self._model, arm, str(code)).inc()
+
+    def received(self, arm: Arm, size: int) -> None:
+        """Count the bytes of a request's body."""
+        self._of[arm][3].observe(size)
+
+    def edited(self, policy: str, *, is_used: bool) -> None:
+        """Count an edit of the policy, and tell which is in force now."""
+        self._edits.labels(*self._model, EDITS[0] if is_used else EDITS[1]).inc()
+        self._refused.labels(*self._model).set(not is_used)
+        self._policy.clear()
+        if policy:
+            self._policy.labels(*self._model, policy).set(1)
+
+    def decided(self, arm: Arm, decisions: Mapping[str, Sequence[object]]) -> None:
+        """Count decisions by rule; numbers are one class, what is not known another."""
+        for rule, values in decisions.items():
+            for decision, count in CountedValues(map(_decision_class, values)).items():
+                self._decisions.labels(*self._model, arm, rule, self._class_name(f"policy {rule}", decision)).inc(count)
 
     def refused(self, arm: Arm, kind: Kind) -> None:
         """Count why a request got no prediction."""
@@ -191,6 +230,15 @@ class Metrics:
         """Return the exposition and its content type: OpenMetrics for those who accept it, else the text format."""
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
+
+
+def _decision_class(decision: object) -> str:
+    match decision:
+        case str():
+            return decision
+        case bool():
+            return "true" if decision else "false"
+    return "__unknown__" if decision is None else "__number__"
 
 
 def _bounded(seen: set[str], name: str, limit: int) -> str:

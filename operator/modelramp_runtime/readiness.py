@@ -38,6 +38,11 @@ class Readiness:
         if self.phase is Phase.TRYING:
             self.phase, self.reason = Phase.READY, f"a prediction was made from the {source}"
 
+    def waits(self, reason: str) -> None:
+        """Note what is missing for the first answer."""
+        if self.phase is Phase.TRYING:
+            self.reason = reason
+
     def failed(self, reason: str) -> None:
         """Note that the first prediction could not be made."""
         if self.phase is Phase.TRYING:

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     OVERLOADED = "overloaded"
     TIMEOUT = "timeout"
     MODEL = "model"
+    POLICY = "policy"
     NON_FINITE = "non_finite"
     UNENCODABLE = "unencodable"
     INTERNAL = "internal"
@@ -35,6 +36,7 @@ STATUS = {
     Kind.OVERLOADED: (429, "RESOURCE_EXHAUSTED"),
     Kind.TIMEOUT: (504, "DEADLINE_EXCEEDED"),
     Kind.MODEL: (500, "INTERNAL_ERROR"),
+    Kind.POLICY: (500, "INTERNAL_ERROR"),
     Kind.NON_FINITE: (500, "INTERNAL_ERROR"),
     Kind.UNENCODABLE: (500, "INTERNAL_ERROR"),
     Kind.INTERNAL: (500, "INTERNAL_ERROR"),

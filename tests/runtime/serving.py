@@ -18,10 +18,9 @@ from typing import Any
 
 import uvicorn
 
-from modelramp_runtime.app import ModelServer
+from modelramp_runtime.lifecycle import make_server
 from modelramp_runtime.metrics import Metrics
 from modelramp_runtime.model import load_model
-from modelramp_runtime.scoring import Scorer
 from modelramp_runtime.settings import read_settings
 
 IDENTITY = {"MODEL_NAME": "fraud_detector", "MODEL_VERSION": "8", "MODEL_RUN_ID": "run-8"}
@@ -126,21 +125,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def served_here(model: Path, **variables: str) -> Iterator[Served]:
+def served_here(model: Path, *, wait: bool = True, **variables: str) -> Iterator[Served]:
     """Serve a model over real HTTP from a thread of this process."""
     settings = read_settings({**IDENTITY, "MODEL_DIR": str(model), **variables})
     metrics = Metrics(settings)
-    scorer = Scorer(
-        load_model(settings.model_dir, settings.extra_columns, settings.text_numbers), metrics, settings.non_finite
-    )
-    app = ModelServer(settings, scorer, metrics).app
+    model = load_model(settings.model_dir, settings.extra_columns, settings.text_numbers)
+    app = make_server(settings, model, metrics).app
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     awaited(lambda: server.started, "the server listens")
     served = Served(server.servers[0].sockets[0].getsockname()[1])
     try:
-        awaited(lambda: served.get("/ready").json["phase"] != "Trying", "the first prediction is over")
+        if wait:
+            awaited(lambda: served.get("/ready").json["phase"] != "Trying", "the first prediction is over")
         yield served
     finally:
         server.should_exit = True

@@ -85,7 +85,7 @@ def _spec_faults(spec: Mapping[str, Any]) -> Iterator[Fault]:
             yield f".spec.{field}", says
     yield from _list_faults(spec, "containers", {SERVER: _ELSEWHERE})
     yield from _list_faults(spec, "initContainers", {FETCH: _FETCHES})
-    yield from _list_faults(spec, "volumes", {MODEL_VOLUME: {}})
+    yield from _list_faults(spec, "volumes", {MODEL_VOLUME: {}, POLICY_VOLUME: {}})
 
 
 def _list_faults(spec: Mapping[str, Any], field: str, kept: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
