@@ -20,12 +20,15 @@ from kubernetes.aio import config
 from kubernetes.aio.client.configuration import Configuration
 
 from modelramp.adapters.kinds import (
+    AUTOSCALER,
     CONFIG_MAP,
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
     FIELD_MANAGER,
     MANAGED_BY,
     MODEL_DEPLOYMENT,
     POD,
+    SERVICE,
     Kind,
 )
 from modelramp.adapters.kubernetes import PAGE
@@ -34,7 +37,7 @@ from modelramp.ports import Clock, Ref
 
 log = logging.getLogger(__name__)
 
-WATCHED = (MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, POD)
+WATCHED = (MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, POD, SERVICE, DISRUPTION_BUDGET, AUTOSCALER)
 OURS = f"{MANAGED_BY}={FIELD_MANAGER}"
 URGENT = (MODEL_DEPLOYMENT, CONFIG_MAP)
 """What people edit; a retreat by hand goes ahead of pods that come and go."""

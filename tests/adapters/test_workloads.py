@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from modelramp.adapters.kinds import DEPLOYMENT, POD, SERVICE, VERSION, labels
-from modelramp.adapters.podspec import render_workload, served
+from modelramp.adapters.kinds import DEPLOYMENT, DISRUPTION_BUDGET, POD, SERVICE, VERSION, Kind, labels
+from modelramp.adapters.podspec import served
+from modelramp.adapters.versions import render_version
+from modelramp.handlers import WATCHED
 from modelramp.ports import Done, Rollout
-from modelramp.rollout.observation import Value, Workload
+from modelramp.rollout.observation import Failed, Value, Workload
 from modelramp.rollout.spec import Serving
 from modelramp.rollout.status import Status
 from modelramp.router.podspec import render_router
@@ -53,7 +56,7 @@ async def roll_out(real: RealCluster, process: Process, version: str, ready: int
     generation = (await real.get(DEPLOYMENT, f"{NAME}-v{version}"))["metadata"]["generation"]
     counts = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": ready}
     await set_status(real, f"{NAME}-v{version}", observedGeneration=generation, **counts)
-    await process.list_all(real.namespace, DEPLOYMENT, POD, SERVICE)
+    await process.list_all(real.namespace, *WATCHED)
 
 
 async def test_a_version_is_a_deployment_and_a_service(real: RealCluster, serving: tuple[Process, Rollout]) -> None:
@@ -68,7 +71,9 @@ async def test_a_version_is_a_deployment_and_a_service(real: RealCluster, servin
     assert said["MODEL_VERSION"] == "8"
     assert said["LOG_LEVEL"] == "info"
     assert fetch["envFrom"] == [{"secretRef": {"name": "mlflow-credentials"}}]
-    assert "envFrom" not in server
+    assert "mlflow-credentials" not in json.dumps([pod["spec"]["containers"], pod["spec"]["volumes"]])
+    folders = [{each["name"] for each in container["volumeMounts"]} for container in (server, fetch)]
+    assert folders[0] & folders[1] == {"model"}
     assert pod["spec"]["automountServiceAccountToken"] is False
 
 
@@ -88,12 +93,13 @@ async def test_pods_are_ready_when_the_newest_template_is(real: RealCluster, ser
 
 async def test_what_is_as_rendered_is_not_written_again(real: RealCluster, serving: tuple[Process, Rollout]) -> None:
     process, rollout = serving
-    before = (await real.get(DEPLOYMENT, f"{NAME}-v8"))["metadata"]
     later = real.process()
-    await later.list_all(real.namespace, DEPLOYMENT, POD, SERVICE)
+    await roll_out(real, later, "8")
+    real.calls.clear()
     for each in (process, later):
         assert await each.workloads.run(rollout, pin("8")) == Done()
-    assert (await real.get(DEPLOYMENT, f"{NAME}-v8"))["metadata"] == before
+    assert (await workloads(later, rollout))["8"].current
+    assert real.calls == []
 
 
 async def test_what_a_hand_changed_is_put_right(real: RealCluster, serving: tuple[Process, Rollout]) -> None:
@@ -102,14 +108,84 @@ async def test_what_a_hand_changed_is_put_right(real: RealCluster, serving: tupl
     patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
     path = DEPLOYMENT.path(real.namespace, f"{NAME}-v8")
     await real.request("PATCH", path, patch, kind="application/strategic-merge-patch+json", manager="kubectl-set")
-    await real.request("DELETE", SERVICE.path(real.namespace, f"{NAME}-v8"))
     later = real.process()
     await roll_out(real, later, "8")
     assert not (await workloads(later, rollout))["8"].current
     assert await later.workloads.run(rollout, pin("8")) == Done()
     found = await real.get(DEPLOYMENT, f"{NAME}-v8")
     assert found["spec"]["template"]["spec"]["containers"][0]["image"] == POD_SETTINGS.runtime_image
-    assert await real.get(SERVICE, f"{NAME}-v8") is not None
+
+
+@pytest.mark.parametrize("kind", [SERVICE, DISRUPTION_BUDGET], ids=lambda kind: kind.name)
+async def test_what_a_hand_deleted_comes_back(real: RealCluster, serving: tuple[Process, Rollout], kind: Kind) -> None:
+    _, rollout = serving
+    await real.request("DELETE", kind.path(real.namespace, f"{NAME}-v8"))
+    await put_right(real, rollout)
+    assert await real.get(kind, f"{NAME}-v8") is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        (SERVICE, {"spec": {"selector": {"modelramp.dev/version": "7"}}}),
+        (SERVICE, {"spec": {"selector": {"one-more": "label"}}}),
+        (SERVICE, {"spec": {"ports": [{"name": "http", "port": 81}]}}),
+        (SERVICE, {"metadata": {"ownerReferences": []}}),
+        (DISRUPTION_BUDGET, {"spec": {"maxUnavailable": "100%"}}),
+        (DEPLOYMENT, {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": 2}}}}),
+        (DEPLOYMENT, {"metadata": {"labels": {"modelramp.dev/component": "other"}}}),
+    ],
+)
+async def test_what_a_hand_changed_beside_the_pods_is_put_right(
+    real: RealCluster, serving: tuple[Process, Rollout], kind: Kind, patch: dict[str, Any]
+) -> None:
+    _, rollout = serving
+    name = f"{NAME}-v8"
+    before = meaning(await real.get(kind, name))
+    await real.merge(kind, name, patch)
+    assert meaning(await real.get(kind, name)) != before
+    await put_right(real, rollout)
+    assert meaning(await real.get(kind, name)) == before
+
+
+def meaning(obj: Any) -> Any:
+    """Return what we say of an object; the annotation that counts a Deployment's revisions is not ours."""
+    return obj["spec"], obj["metadata"]["labels"], obj["metadata"].get("ownerReferences")
+
+
+async def put_right(real: RealCluster, rollout: Rollout) -> None:
+    """Let a process see what is there, and do what it decides."""
+    process = real.process()
+    await roll_out(real, process, "8")
+    assert not (await workloads(process, rollout))["8"].current
+    assert await process.workloads.run(rollout, pin("8")) == Done()
+    await roll_out(real, process, "8")
+    assert (await workloads(process, rollout))["8"].current
+
+
+async def test_a_refusal_is_told_by_its_field_until_it_is_mended(
+    real: RealCluster, serving: tuple[Process, Rollout]
+) -> None:
+    process, rollout = serving
+    bad = {"spec": {"containers": [{"name": "server", "lifecycle": {"preStop": {"sleep": {"seconds": -1}}}}]}}
+    broken = replace(rollout, spec=replace(rollout.spec, serving=replace(SERVING, pod_template=bad)))
+    for version in ("8", "9"):
+        assert isinstance(await process.workloads.run(broken, pin(version)), Failed)
+    seen = await workloads(process, broken)
+    for version in ("8", "9"):
+        assert not seen[version].current
+        assert "spec.template.spec.containers[0].lifecycle.preStop" in seen[version].trouble
+    assert await process.workloads.run(rollout, pin("8")) == Done()
+    assert await process.workloads.stop(rollout, "9") == Done()
+    assert {version: each.trouble for version, each in (await workloads(process, rollout)).items()} == {"8": ""}
+
+
+async def test_a_field_that_no_pod_has_is_told_too(real: RealCluster, serving: tuple[Process, Rollout]) -> None:
+    process, rollout = serving
+    bad = {"spec": {"priorityClass": "high"}}
+    broken = replace(rollout, spec=replace(rollout.spec, serving=replace(SERVING, pod_template=bad)))
+    assert isinstance(await process.workloads.run(broken, pin("8")), Failed)
+    assert ".spec.template.spec.priorityClass" in (await workloads(process, broken))["8"].trouble
 
 
 async def test_a_stopped_version_is_gone_and_stopping_it_twice_is_no_fault(
@@ -118,8 +194,8 @@ async def test_a_stopped_version_is_gone_and_stopping_it_twice_is_no_fault(
     process, rollout = serving
     for _ in range(2):
         assert await process.workloads.stop(rollout, "8") == Done()
-    assert await real.get(DEPLOYMENT, f"{NAME}-v8") is None
-    assert await real.get(SERVICE, f"{NAME}-v8") is None
+    for kind in (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET):
+        assert await real.get(kind, f"{NAME}-v8") is None
     assert await workloads(process, rollout) == {}
 
 
@@ -175,7 +251,7 @@ async def test_a_pods_complaint_is_repeated_without_secrets(
 
 async def test_all_pods_are_within_restricted_security(real: RealCluster, serving: tuple[Process, Rollout]) -> None:
     _, rollout = serving
-    model, _ = render_workload(served(rollout, pin("8")), POD_SETTINGS)
+    model = render_version(served(rollout, pin("8")), POD_SETTINGS)["Deployment"]
     router = next(each for each in render_router(real.namespace, NAME, ROUTER_SETTINGS) if each["kind"] == "Deployment")
     for deployment in (model, router):
         template = deployment["spec"]["template"]
@@ -192,7 +268,7 @@ async def test_versions_of_another_object_are_not_seen(real: RealCluster, servin
     foreign = labels("another", "model", "3")
     await real.merge(DEPLOYMENT, f"{NAME}-v8", {"metadata": {"labels": foreign}})
     later = real.process()
-    await later.list_all(real.namespace, DEPLOYMENT, POD)
+    await later.list_all(real.namespace, *WATCHED)
     assert await workloads(later, rollout) == {}
     assert foreign[VERSION] == "3"
     assert process is not later

@@ -14,11 +14,11 @@ import pytest
 
 from modelramp.adapters.clock import SystemClock
 from modelramp.adapters.events import ClusterEvents
-from modelramp.adapters.kinds import CONFIG_MAP, DEPLOYMENT, MODEL_DEPLOYMENT, POD, ROLE, labels
+from modelramp.adapters.kinds import CONFIG_MAP, MODEL_DEPLOYMENT, ROLE, labels
 from modelramp.adapters.kubernetes import Cluster
 from modelramp.adapters.leases import Claim, Held, LeaseObject
 from modelramp.adapters.store import Store
-from modelramp.handlers import Watches
+from modelramp.handlers import WATCHED, Watches
 from modelramp.ports import Done, Ref
 from modelramp.rollout.actions import Event, SetTraffic
 from modelramp.rollout.observation import Failed, Split
@@ -36,11 +36,12 @@ EVERYWHERE = {
     "deployments.apps": {"get", "list", "watch", "create", "patch", "delete"},
     "configmaps": {"get", "list", "watch", "create", "patch"},
     "pods": {"list", "watch"},
-    "services": {"get", "create", "patch", "delete"},
+    "services": {"get", "list", "watch", "create", "patch", "delete"},
     "serviceaccounts": {"get", "create", "patch"},
     "roles.rbac.authorization.k8s.io": {"get", "create", "patch"},
     "rolebindings.rbac.authorization.k8s.io": {"get", "create", "patch"},
-    "poddisruptionbudgets.policy": {"get", "create", "patch"},
+    "poddisruptionbudgets.policy": {"get", "list", "watch", "create", "patch", "delete"},
+    "horizontalpodautoscalers.autoscaling": {"get", "list", "watch", "create", "patch", "delete"},
     "events.events.k8s.io": {"get", "create", "patch"},
 }
 WRITES = {
@@ -51,7 +52,8 @@ WRITES = {
     "serviceaccounts": {"PATCH"},
     "roles": {"PATCH"},
     "rolebindings": {"PATCH"},
-    "poddisruptionbudgets": {"PATCH"},
+    "poddisruptionbudgets": {"PATCH", "DELETE"},
+    "horizontalpodautoscalers": {"PATCH", "DELETE"},
     "events": {"GET", "POST", "PATCH"},
     "leases": {"GET", "POST", "PUT"},
 }
@@ -115,7 +117,11 @@ def create_model(server: ApiServer, namespace: str) -> None:
         "apiVersion": "modelramp.dev/v1alpha1",
         "kind": "ModelDeployment",
         "metadata": {"name": "fraud-detector"},
-        "spec": {"model": {"name": "fraud_detector", "version": "8"}, "traffic": {"configMap": {}}},
+        "spec": {
+            "model": {"name": "fraud_detector", "version": "8"},
+            "serving": {"resources": {"requests": {"cpu": "1"}}, "autoscaling": {"max": 3, "cpuUtilization": 70}},
+            "traffic": {"configMap": {}},
+        },
     }
     server.request("POST", MODEL_DEPLOYMENT.path(namespace), body)
 
@@ -214,7 +220,7 @@ class TestWhatIsUsed:
 async def roll_out(process: Process, namespace: str) -> None:
     """Do what the operator does to a ModelDeployment and all that it owns."""
     ref = Ref(namespace, "fraud-detector")
-    await process.list_all(namespace, MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, POD)
+    await process.list_all(namespace, *WATCHED)
     rollout = await read(process, ref)
     assert await process.objects.remember(rollout, Status(stable=pin("7"), candidate=pin("8"))) == Done()
     rollout = await read(process, ref)

@@ -212,7 +212,7 @@ async def test_a_full_read_says_whom_to_wake_and_only_for_what_is_news(
     assert not informer.knows(MODEL_DEPLOYMENT, "missed-deletion")
 
 
-async def test_a_full_read_keeps_a_deployments_whole_spec(namespace: Namespace, informer: Informer) -> None:
+async def test_a_full_read_keeps_what_is_beside_a_deployments_pods(namespace: Namespace, informer: Informer) -> None:
     from modelramp.adapters.slim import full_spec
 
     await do(namespace.create, DEPLOYMENT, a_deployment("fraud-detector-v8", labels_of()))
@@ -221,7 +221,8 @@ async def test_a_full_read_keeps_a_deployments_whole_spec(namespace: Namespace, 
     await Relist(informer.relist.cluster, fresh, WATCHED, selector, (namespace.name,)).once()
     known = fresh.get(DEPLOYMENT, namespace.name, "fraud-detector-v8")
     assert known is not None
-    assert full_spec(known) == namespace.read(DEPLOYMENT, "fraud-detector-v8")["spec"]
+    live = namespace.read(DEPLOYMENT, "fraud-detector-v8")["spec"]
+    assert full_spec(known) == {key: value for key, value in live.items() if key != "template"}
 
 
 async def test_a_kubeconfig_login_lasts_minutes_and_never_hurries(namespace: Namespace) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modelramp.adapters.podspec import render_workload, served
+from modelramp.adapters.podspec import pod_template, served
 from modelramp.api import Problem, read_spec
 from modelramp.pods.security import CONTAINER_SECURITY
 from modelramp.pods.strategic import merge
@@ -20,9 +20,9 @@ from tests.adapters.real import POD_SETTINGS, new_namespace, pin
 from tests.api.objects import LEAST, changed, parsed
 from tests.controlplane import ApiServer
 
-RENDERED = render_workload(
+RENDERED = pod_template(
     served(Rollout(Ref("default", "x"), "uid", 1, "1", Spec("m", "8"), Status()), pin("8")), POD_SETTINGS
-)[0]["spec"]["template"]
+)
 SIDECAR = {"name": "proxy", "image": "p:1", "securityContext": dict(CONTAINER_SECURITY)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelramp.adapters.podspec import PodSettings, Served, render_workload
+from modelramp.adapters.podspec import PodSettings, Served, pod_template
 from modelramp.ports import Ref
 from modelramp.rollout.spec import Serving
 from modelramp.rollout.status import Pin
@@ -12,8 +12,7 @@ from modelramp.rollout.status import Pin
 
 def pod(policy: str, image: str | None = None) -> dict[str, Any]:
     version = Served(Ref("shop", "fraud"), "uid", "fraud", Serving(image=image), Pin("8"), policy)
-    deployment, _ = render_workload(version, PodSettings("runtime:1", "http://mlflow"))
-    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    spec: dict[str, Any] = pod_template(version, PodSettings("runtime:1", "http://mlflow"))["spec"]
     return spec
 
 

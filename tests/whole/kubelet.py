@@ -15,9 +15,11 @@ from typing import Any
 import aiohttp
 
 from modelramp.adapters.kinds import (
+    AUTOSCALER,
     COMPONENT,
     CONFIG_MAP,
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
     FIELD_MANAGER,
     MANAGED_BY,
     MODEL_DEPLOYMENT,
@@ -30,7 +32,7 @@ from modelramp.ports import Ref
 from tests.whole.admin import Admin, RefusedError
 
 OURS = f"{MANAGED_BY}={FIELD_MANAGER}"
-OWNED = (DEPLOYMENT, SERVICE, CONFIG_MAP)
+OWNED = (DEPLOYMENT, SERVICE, CONFIG_MAP, DISRUPTION_BUDGET, AUTOSCALER)
 
 
 @dataclass(frozen=True)

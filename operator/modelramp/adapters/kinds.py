@@ -15,6 +15,8 @@ NAME, VERSION, COMPONENT = f"{GROUP}/name", f"{GROUP}/version", f"{GROUP}/compon
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MODEL, ROUTER = "model", "router"
 EPOCH, WRITTEN, WHY, TEMPLATE = f"{GROUP}/epoch", f"{GROUP}/written", f"{GROUP}/why", f"{GROUP}/template"
+ASKED, APPLIED, REST = f"{GROUP}/asked", f"{GROUP}/applied", f"{GROUP}/rest"
+"""Hash of what was asked of the pods, their template as it was applied, hash of what was applied beside them."""
 FINALIZER = f"{GROUP}/traffic"
 STEERED = f"{GROUP}/steered"
 """The label by which an object that is somebody else's says that its traffic may be steered; its value is "true"."""
@@ -44,6 +46,7 @@ SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
 ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
@@ -59,7 +62,7 @@ KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, POD, SERVICE, SERVICE_ACCOUNT, ROLE, ROLE_BINDING,
-        DISRUPTION_BUDGET, NETWORK_POLICY, EVENT, LEASE, *ROUTE_KINDS,
+        DISRUPTION_BUDGET, AUTOSCALER, NETWORK_POLICY, EVENT, LEASE, *ROUTE_KINDS,
     )
 }  # fmt: skip
 

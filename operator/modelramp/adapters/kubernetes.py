@@ -173,9 +173,10 @@ class Cluster:
         kind = kind_of(obj)
         return await self._call(_Request("POST", kind, kind.path(obj["metadata"]["namespace"]), _OURS, obj))
 
-    async def apply(self, obj: Object) -> Answer:
-        """Apply an object server-side, taking the fields that it names."""
-        return await self._call(_Request("PATCH", kind_of(obj), _path(obj), _OURS | {"force": "true"}, obj, APPLY))
+    async def apply(self, obj: Object, manager: str = FIELD_MANAGER) -> Answer:
+        """Apply an object server-side, taking the fields that it names for `manager`."""
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._call(_Request("PATCH", kind_of(obj), _path(obj), query, obj, APPLY))
 
     async def patch(self, kind: Kind, namespace: str, name: str, body: Object | Sequence[Object]) -> Answer:
         """Patch an object: a mapping is a merge patch, a list a JSON patch."""

@@ -1,71 +1,63 @@
-"""Tell whether a live object still carries what was rendered for it."""
+"""Tell whether a live object is as rendered; each judgement is kept until either side changes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from decimal import Decimal, InvalidOperation
-from typing import Any
 
-from modelramp.adapters.kinds import TEMPLATE, Object
-from modelramp.adapters.slim import full_spec
+from modelramp.adapters.kinds import ASKED, REST, TEMPLATE, Object
+from modelramp.adapters.likeness import carries
+from modelramp.adapters.slim import full_spec, is_intact_here
+from modelramp.adapters.templates import marks
 
-REMEMBERED = 8192
-_SUFFIXES = {
-    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
-    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15),
-    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50),
-}  # fmt: skip
+REMEMBERED = 32768
 
 
 class Conformity:
-    """Judges Deployments from the store against what is rendered for them, each once until either side changes."""
+    """Judges objects from the store against what is rendered for them, each once until either side changes."""
 
     def __init__(self) -> None:
         self._judged: OrderedDict[str, tuple[str, Hashable, bool]] = OrderedDict()
 
-    def holds(self, live: Object, asked: Hashable, render: Callable[[], Object]) -> bool:
-        """Tell whether `live` is what `render` returns; `asked` is all that `render` depends on."""
+    def holds(self, live: Object, asked: Hashable, judge: Callable[[], bool]) -> bool:
+        """Return what `judge` says of `live`; `asked` is all that it depends on besides."""
         uid, version = live["metadata"]["uid"], live["metadata"]["resourceVersion"]
         known = self._judged.get(uid)
         if known is None or (known[0], known[1]) != (version, asked):
-            wanted = render()
-            same = _stamp(live) == _stamp(wanted) and carries(full_spec(live), wanted["spec"])
-            known = self._judged[uid] = (version, asked, same)
+            known = self._judged[uid] = (version, asked, judge())
             if len(self._judged) > REMEMBERED:
                 self._judged.popitem(last=False)
         return known[2]
 
 
-def _stamp(obj: Object) -> Any:
-    return (obj["metadata"].get("annotations") or {}).get(TEMPLATE)
+def is_as_rendered(live: Object, wanted: Object) -> bool:
+    """Tell whether an object other than a Deployment carries what was rendered, and belongs to the same owner."""
+    return _is_rest_as_rendered(live, wanted) and _is_owned(live, wanted)
 
 
-def carries(live: Any, wanted: Any) -> bool:
-    """Tell whether everything in `wanted` is in `live`, which has defaults and other people's fields besides.
+def is_deployed(live: Object, wanted: Object, *, keeps_pods: bool) -> bool:
+    """Tell whether a Deployment carries what was rendered.
 
-    Lists of named things are compared by name, other lists item by item; quantities by their amount.
+    With `keeps_pods` the pods may be those of an older operator: made as it applied them, for the same wishes.
     """
-    match wanted:
-        case dict():
-            return isinstance(live, dict) and all(carries(live.get(key), value) for key, value in wanted.items())
-        case list():
-            return isinstance(live, list) and _carries_items(live, wanted)
-        case _:
-            return bool(live == wanted) or _amount(live) == _amount(wanted) is not None
+    own, rendered = marks(live), marks(wanted)
+    same = own.get(TEMPLATE) == rendered[TEMPLATE] or (keeps_pods and is_kept(live, wanted))
+    return same and is_intact_here(live) and _is_rest_as_rendered(live, wanted) and _is_owned(live, wanted)
 
 
-def _carries_items(live: list[Any], wanted: list[Any]) -> bool:
-    if all(isinstance(item, dict) and "name" in item for item in (*live, *wanted)):
-        by_name = {item["name"]: item for item in live}
-        return all(carries(by_name.get(item["name"]), item) for item in wanted)
-    return len(live) == len(wanted) and all(map(carries, live, wanted))
+def is_kept(live: Object, wanted: Object) -> bool:
+    """Tell whether the pods were made for the same wishes by an operator that rendered them otherwise."""
+    own, rendered = marks(live), marks(wanted)
+    return own.get(ASKED) == rendered[ASKED] and own.get(TEMPLATE) != rendered[TEMPLATE]
 
 
-def _amount(quantity: Any) -> Decimal | None:
-    text = str(quantity)
-    number = text.rstrip("numkMGTPi")
-    try:
-        return Decimal(number) * _SUFFIXES[text[len(number) :]]
-    except (InvalidOperation, KeyError):
-        return None
+def _is_rest_as_rendered(live: Object, wanted: Object) -> bool:
+    """Compare all but a Deployment's pods; the stamp tells of what is not asked for any more."""
+    rest = {field: value for field, value in wanted["spec"].items() if field != "template"}
+    return marks(live).get(REST) == marks(wanted)[REST] and carries(full_spec(live), rest)
+
+
+def _is_owned(live: Object, wanted: Object) -> bool:
+    owners = {each["uid"] for each in live["metadata"].get("ownerReferences") or ()}
+    is_ours = all(each["uid"] in owners for each in wanted["metadata"].get("ownerReferences", ()))
+    return is_ours and carries(live["metadata"].get("labels"), wanted["metadata"]["labels"])

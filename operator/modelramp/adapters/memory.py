@@ -140,7 +140,7 @@ class MemoryWorkloads:
     def _workload(self, rollout: Rollout, version: str, found: StoredWorkload) -> Workload:
         serving, ready = rollout.spec.serving, self._world.ready(found, version)
         current = found.serving == serving
-        return Workload(version, serving.replicas, ready, current, "" if ready else "starting")
+        return Workload(version, serving.pods, ready, current, "" if ready else "starting")
 
 
 class MemoryTraffic:

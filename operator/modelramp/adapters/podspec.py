@@ -1,23 +1,22 @@
-"""Render one version's Deployment and Service: pure, the same input gives the same text."""
+"""Render the pods of one version: pure, the same input gives the same text."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from modelramp.adapters.kinds import MODEL, NAME, TEMPLATE, VERSION, Object, labels, owner_reference
+from modelramp.adapters.kinds import MODEL, NAME, VERSION, labels
 from modelramp.pods.security import CONTAINER_SECURITY, POD_SECURITY
 from modelramp.pods.strategic import merge
 from modelramp.pods.template import FETCH, MODEL_DIR, MODEL_VOLUME, POLICY_DIR, POLICY_VOLUME, SERVER
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.queries import service
 from modelramp.rollout.spec import Serving
-from modelramp.rollout.status import Pin
+from modelramp.rollout.status import Phase, Pin
 
 PORT = 8080
 TEMPORARY = "/tmp"  # noqa: S108 (an emptyDir of the container's own)
+_OF_NO_POD = frozenset({"replicas", "keep_warm", "autoscaling"})
 DEVICELESS = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -38,7 +37,7 @@ class PodSettings:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """All that a version's pods depend on."""
+    """All that a version's objects depend on; `held` says that it must not be scaled down now."""
 
     ref: Ref
     uid: str
@@ -47,6 +46,7 @@ class Served:
     pin: Pin
     policy: str = ""
     """ConfigMap of the business rules."""
+    held: bool = False
 
     @property
     def name(self) -> str:
@@ -63,11 +63,28 @@ class Served:
         """Return the labels that name its pods."""
         return {NAME: self.ref.name, VERSION: self.pin.version}
 
+    def wishes(self, settings: PodSettings) -> dict[str, Any]:
+        """Return what its pods are asked to be, whatever an operator makes of it.
+
+        A field at its default is no part, so that a new field is no new wish. The registry's address is: a pod that
+        starts again has to reach it.
+        """
+        asked = ((each.name, getattr(self.serving, each.name)) for each in fields(Serving))
+        serving = {name: value for name, value in asked if value != getattr(Serving(), name)}
+        for name in _OF_NO_POD & serving.keys():
+            del serving[name]
+        rules = {"policy": self.policy} if self.policy else {}
+        return (
+            {"model": self.model_name, "registry": settings.tracking_uri, "serving": serving} | rules | asdict(self.pin)
+        )
+
 
 def served(rollout: Rollout, pin: Pin) -> Served:
     """Return what the pods of a version depend on."""
-    spec, policy = rollout.spec, rollout.spec.policy
-    return Served(rollout.ref, rollout.uid, spec.model_name, spec.serving, pin, policy.config_map if policy else "")
+    spec, status, policy = rollout.spec, rollout.status, rollout.spec.policy
+    held = status.phase is Phase.RAMPING and status.stable is not None and status.stable.version == pin.version
+    rules = policy.config_map if policy else ""
+    return Served(rollout.ref, rollout.uid, spec.model_name, spec.serving, pin, rules, held)
 
 
 def workload_name(name: str, version: str) -> str:
@@ -75,56 +92,10 @@ def workload_name(name: str, version: str) -> str:
     return service(name, version)
 
 
-def render_workload(version: Served, settings: PodSettings) -> tuple[Object, Object]:
-    """Return the Deployment, stamped with a hash of both, and the Service of one version."""
-    deployment, service = _deployment(version, settings), _service(version)
-    stamp = {TEMPLATE: hash_of(deployment, service)}
-    return {**deployment, "metadata": {**deployment["metadata"], "annotations": stamp}}, service
-
-
-def hash_of(*objects: Object) -> str:
-    """Return a short hash of rendered objects."""
-    return hashlib.sha256(json.dumps(objects, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _deployment(version: Served, settings: PodSettings) -> dict[str, Any]:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(version),
-        "spec": {
-            "replicas": version.serving.replicas,
-            "revisionHistoryLimit": 1,
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "selector": {"matchLabels": version.selector},
-            "template": _template(version, settings),
-        },
-    }
-
-
-def _template(version: Served, settings: PodSettings) -> dict[str, Any]:
+def pod_template(version: Served, settings: PodSettings) -> dict[str, Any]:
     """Return the pods' template, with what the user's own adds to it."""
     metadata = {"labels": version.labels, "annotations": _scraped()}
     return merge({"metadata": metadata, "spec": _pod(version, settings)}, version.serving.pod_template)
-
-
-def _service(version: Served) -> dict[str, Any]:
-    port = {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _metadata(version),
-        "spec": {"type": "ClusterIP", "selector": version.selector, "ports": [port]},
-    }
-
-
-def _metadata(version: Served) -> dict[str, Any]:
-    return {
-        "name": version.name,
-        "namespace": version.ref.namespace,
-        "labels": version.labels,
-        "ownerReferences": [owner_reference(version.ref.name, version.uid)],
-    }
 
 
 def _scraped() -> dict[str, str]:

@@ -9,22 +9,30 @@ from typing import Any
 
 from modelramp.adapters.authors import MANAGERS, spec_managers
 from modelramp.adapters.kinds import (
+    ASKED,
+    AUTOSCALER,
     CONFIG_MAP,
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    FIELD_MANAGER,
     MODEL_DEPLOYMENT,
     POD,
+    REST,
     ROUTE_KINDS,
     SERVICE,
     TEMPLATE,
     Kind,
     Object,
 )
+from modelramp.adapters.templates import is_intact, marks
 
-_PACKED = "packedSpec"
+_PACKED, _INTACT, _HOLDS = "packedSpec", "intact", "holdsReplicas"
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "labels", "deletionTimestamp")
 _DEPLOYMENT_STATUS = ("observedGeneration", "updatedReplicas", "readyReplicas", "conditions")
 _POD_STATUS = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
 _CONTAINER_STATUS = ("name", "ready", "state", "lastState")
+QUIET = (SERVICE, DISRUPTION_BUDGET, AUTOSCALER)
+"""Kinds whose status is nobody's business: an autoscaler's changes every fifteen seconds."""
 
 
 def slim(kind: Kind, obj: Object) -> Object:
@@ -37,27 +45,52 @@ def slim(kind: Kind, obj: Object) -> Object:
         return _slim_pod(obj)
     if kind == DEPLOYMENT:
         return _slim_deployment(obj)
-    if kind == SERVICE:
-        return {"metadata": _chosen(obj["metadata"], _METADATA)}
+    if kind in QUIET:
+        return {"metadata": _metadata(obj), _PACKED: _packed(obj.get("spec") or {})}
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     if kind == MODEL_DEPLOYMENT and "managedFields" in obj["metadata"]:
         metadata[MANAGERS] = spec_managers(obj["metadata"]["managedFields"])
     return {**obj, "metadata": metadata}
 
 
-def full_spec(deployment: Object) -> Any:
-    """Return the whole spec of a Deployment from the store, as the API server gave it."""
-    return json.loads(zlib.decompress(deployment[_PACKED]))
+def is_news(kind: Kind, known: Object, slimmed: Object) -> bool:
+    """Tell whether anybody has to look at an object again."""
+    if kind not in QUIET:
+        return True
+    (was, now) = ({**each["metadata"], "resourceVersion": ""} for each in (known, slimmed))
+    return (was, known[_PACKED]) != (now, slimmed[_PACKED])
+
+
+def full_spec(obj: Object) -> Any:
+    """Return the spec of an object from the store as the API server gave it; a Deployment's without the template."""
+    return json.loads(zlib.decompress(obj[_PACKED]))
+
+
+def is_intact_here(deployment: Object) -> bool:
+    """Tell of a Deployment from the store whether its pods are made as it was applied last."""
+    return bool(deployment[_INTACT])
+
+
+def holds_replicas(deployment: Object) -> bool:
+    """Tell of a Deployment from the store whether applying it without replicas would set them to one."""
+    return bool(deployment[_HOLDS])
 
 
 def _slim_deployment(obj: Object) -> Object:
-    stamp = (obj["metadata"].get("annotations") or {}).get(TEMPLATE)
+    rest = {key: value for key, value in obj["spec"].items() if key != "template"}
     return {
-        "metadata": {**_chosen(obj["metadata"], _METADATA), "annotations": {TEMPLATE: stamp} if stamp else {}},
+        "metadata": _metadata(obj),
         "spec": _chosen(obj["spec"], ("replicas",)),
         "status": _chosen(obj.get("status") or {}, _DEPLOYMENT_STATUS),
-        _PACKED: zlib.compress(json.dumps(obj["spec"]).encode(), 1),
+        _PACKED: _packed(rest),
+        _INTACT: is_intact(obj),
+        _HOLDS: any(_applies_replicas(entry) for entry in obj["metadata"].get("managedFields") or ()),
     }
+
+
+def _applies_replicas(entry: Object) -> bool:
+    ours = (entry.get("manager"), entry.get("operation")) == (FIELD_MANAGER, "Apply")
+    return ours and "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
 
 
 def _slim_pod(obj: Object) -> Object:
@@ -70,6 +103,16 @@ def _slim_pod(obj: Object) -> Object:
         "spec": {"containers": [_chosen(each, ("name", "ports")) for each in obj["spec"]["containers"]]},
         "status": status,
     }
+
+
+def _metadata(obj: Object) -> dict[str, Any]:
+    owners = [{"uid": each["uid"]} for each in obj["metadata"].get("ownerReferences") or ()]
+    kept = {"annotations": _chosen(marks(obj), (TEMPLATE, ASKED, REST)), "ownerReferences": owners}
+    return {**_chosen(obj["metadata"], _METADATA), **{field: value for field, value in kept.items() if value}}
+
+
+def _packed(spec: Object) -> bytes:
+    return zlib.compress(json.dumps(spec, sort_keys=True).encode(), 1)
 
 
 def _chosen(source: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from modelramp.adapters.claims import claim_of
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT, NAME, Kind, Object
-from modelramp.adapters.slim import slim
+from modelramp.adapters.slim import is_news, slim
 from modelramp.ports import Ref
 
 Key = tuple[str, str, str]
@@ -42,13 +42,13 @@ class Store:
             return frozenset()
         if known:
             self._forget(key)
-        self._objects[key] = slim(kind, obj)
+        slimmed = self._objects[key] = slim(kind, obj)
         if ref := owner(kind, obj):
             self._members[kind.name, ref].add(key)
         if claim := _claimed(key, obj):
             self._claimants[claim].add(Ref(key[1], key[2]))
             self.claimed[claim[0]].set()
-        return self._concerned(key, ref)
+        return self._concerned(key, ref) if known is None or is_news(kind, known, slimmed) else frozenset()
 
     def drop(self, kind: Kind, obj: Object) -> frozenset[Ref]:
         """Take out an object that was deleted and return whom to wake: nobody when it is no news."""

@@ -163,7 +163,7 @@ class World:
         """Return how many pods of a version are ready now."""
         delay = self.ready_after(version)
         is_up = delay is not None and self.now - workload.started_at >= delay
-        return workload.serving.replicas if is_up else 0
+        return workload.serving.pods if is_up else 0
 
     def reach(self, what: str) -> Failed | None:
         """Return why a thing does not answer, None when it does."""

@@ -8,6 +8,7 @@ from modelramp.adapters.kinds import NAME, Kind, Object, kind_of
 from modelramp.adapters.kubernetes import Answer, Cluster, Missing, Reply
 from modelramp.adapters.ownership import is_named_after
 from modelramp.adapters.store import Store
+from modelramp.adapters.templates import applied_template, with_template
 from modelramp.lease import Lease
 from modelramp.ports import Conflict, Deposed, Done, Written
 from modelramp.rollout.observation import Failed
@@ -47,6 +48,10 @@ class Writer:
                     return failed
         return await self._write(kind, lambda: self._cluster.apply(obj))
 
+    async def hand_over(self, obj: Object, manager: str) -> Outcome:
+        """Apply some fields of an object that is there for another manager, so that ours may leave them out."""
+        return await self._write(kind_of(obj), lambda: self._cluster.apply(obj, manager))
+
     async def patch(self, kind: Kind, namespace: str, name: str, body: Object | Sequence[Object]) -> Outcome:
         """Patch an object: a mapping is a merge patch, a list a JSON patch."""
         return await self._write(kind, lambda: self._cluster.patch(kind, namespace, name, body))
@@ -64,6 +69,13 @@ class Writer:
         if known and gone:
             self._store.drop(kind, known)
         return outcome
+
+    async def with_its_own_pods(self, deployment: Object) -> Object:
+        """Return a Deployment with the pods that an older operator applied it with, read from the API server."""
+        metadata = deployment["metadata"]
+        answer = await self.refresh(kind_of(deployment), metadata["namespace"], metadata["name"])
+        template = applied_template(answer.object) if isinstance(answer, Reply) else None
+        return with_template(deployment, template) if template else deployment
 
     async def refresh(self, kind: Kind, namespace: str, name: str) -> Answer:
         """Read an object from the API server into the store."""
