@@ -96,12 +96,12 @@ def istio_routes(store: Store, writer: Writer, metrics: Metrics) -> Mapping[Hold
 
 def gateway_routes(store: Store, writer: Writer, metrics: Metrics, cluster: Cluster) -> Mapping[GatewayKind, Traffic]:
     """Return the routes of the Gateway API."""
-    effect, found = GatewayEffect(Counters(metrics)), {}
-    for kind in GatewayKind:
-        dialect = GatewayRoutes(KINDS[kind.value])
-        steerage = Steerage(dialect, effect.measure, refuse=GatewayFeatures(cluster, dialect).refuse)
-        found[kind] = SteeredRoutes(store, writer, steerage)
-    return found
+    measure, refuse = GatewayEffect(Counters(metrics)).measure, GatewayFeatures(cluster).refuse
+    dialects = {kind: GatewayRoutes(KINDS[kind.value]) for kind in GatewayKind}
+    return {
+        kind: SteeredRoutes(store, writer, Steerage(dialect, measure, refuse=refuse))
+        for kind, dialect in dialects.items()
+    }
 
 
 def _metrics(settings: Settings, clock: Clock) -> PrometheusMetrics:

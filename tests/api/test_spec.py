@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modelramp.api import Problem, read_spec
 from modelramp.api.scalars import Query, TemplateName
-from modelramp.rollout import queries
+from modelramp.rollout import queries, templates
 from modelramp.rollout.gates.spec import MetricGate
 from modelramp.rollout.spec import (
     Bounds,
@@ -112,15 +112,15 @@ def test_a_template_brings_its_query_and_its_slack() -> None:
         {"name": "latency", "template": "latency-p99", "maxDuration": "80ms"},
     ]
     errors, own_slack, latency = spec_of(changed(parsed(LEAST), **{"spec.guardrails": rails})).plan.guardrails
-    assert errors.query == queries.TEMPLATES["error-rate"].query
+    assert errors.query == templates.ROUTER["error-rate"].query
     assert errors.compare
-    assert errors.slack == queries.TEMPLATES["error-rate"].slack > 0
+    assert errors.slack == templates.ROUTER["error-rate"].slack > 0
     assert own_slack.slack == 0
     assert latency.bounds == Bounds(max=0.08)
 
 
 def test_every_built_in_query_can_be_named() -> None:
-    assert set(get_args(TemplateName)) == set(queries.TEMPLATES)
+    assert set(get_args(TemplateName)) == set(templates.ROUTER)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,9 @@ def test_a_query_that_is_accepted_can_be_filled_in(query: str) -> None:
         assert queries.render(query, dict.fromkeys(queries.PLACEHOLDERS, "x"))
 
 
-@pytest.mark.parametrize("template", queries.TEMPLATES.values())
-def test_a_built_in_query_would_be_accepted(template: queries.Template) -> None:
+@pytest.mark.parametrize(
+    "template", [*templates.ROUTER.values(), *templates.ISTIO.values(), *templates.SERVER.values()]
+)
+def test_a_built_in_query_would_be_accepted(template: templates.Template) -> None:
     rail = [{"name": "own", "query": template.query, "max": 1, "compare": "Stable"}]
     assert spec_of(changed(parsed(LEAST), **{"spec.guardrails": rail})).plan.guardrails[0].query == template.query

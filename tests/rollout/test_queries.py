@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from modelramp.rollout.queries import PLACEHOLDERS, TEMPLATES, backend, problems, render
+from modelramp.rollout.queries import PLACEHOLDERS, backend, problems, render
+from modelramp.rollout.templates import ISTIO, ROUTER, SERVER
 from tests.promql import HOSTILE, Literal, NoPromqlError, Plain, hostile_text, query_text, tokens
 
 SELECTOR = "up{namespace={{namespace}}, version={{ candidate }}}"
@@ -74,12 +75,16 @@ def test_a_window_is_whole_milliseconds(milliseconds: int) -> None:
     assert rendered == f"rate(x[{milliseconds}ms])"
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_a_built_in_query_has_no_problem_and_names_its_version(name: str) -> None:
-    query = TEMPLATES[name].query
+BY_WHAT = {"the backend": ROUTER, "the service": ISTIO, "the version": SERVER}
+
+
+@pytest.mark.parametrize("name", ROUTER)
+@pytest.mark.parametrize("what", BY_WHAT)
+def test_a_built_in_query_has_no_problem_and_names_its_version(what: str, name: str) -> None:
+    query = BY_WHAT[what][name].query
     assert not list(problems(query))
     literals = {token.text for token in tokens(render(query, VALUES)) if isinstance(token, Literal)}
-    assert "the backend" in literals
+    assert what in literals
     assert "{{" not in render(query, VALUES)
 
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from modelramp.adapters.clock import SystemClock
 from modelramp.adapters.prometheus import PrometheusMetrics
 from modelramp.rollout.observation import NoData, Reading, Value
-from modelramp.rollout.queries import TEMPLATES, problems, render
+from modelramp.rollout.queries import problems, render
+from modelramp.rollout.templates import ISTIO, ROUTER, SERVER, Templates
 from tests.prometheus_server import Exporter, PrometheusServer
 from tests.promql import hostile_text, query_text
 
@@ -53,7 +54,7 @@ def test_a_value_never_changes_the_tree_of_a_query_that_has_no_problems(
 
 def parsed(prometheus: PrometheusServer, query: str, value: str) -> object:
     """Return the query's syntax tree, or the status that refuses it."""
-    names = ("namespace", "name", "model", "version", "candidate", "stable", "backend")
+    names = ("namespace", "name", "model", "version", "candidate", "stable", "backend", "service")
     rendered = render(query, dict.fromkeys(names, value) | {"window": timedelta(minutes=1)})
     try:
         return prometheus.parse(rendered)
@@ -96,9 +97,13 @@ def latency_buckets(backend: str, counts: dict[str, float]) -> dict[str, float]:
     return {f'{series}{{envoy_cluster_name="{backend}",le="{le}"}}': count for le, count in counts.items()}
 
 
-async def share(metrics: PrometheusMetrics, backend: str, template: str = "error-rate") -> float | str:
+async def share(
+    metrics: PrometheusMetrics, backend: str, template: str = "error-rate", templates: Templates = ROUTER
+) -> float | str:
     """Return the number that a built-in query gives, or the reason why there is no data."""
-    query = render(TEMPLATES[template].query, {"backend": backend, "window": timedelta(seconds=WINDOW)})
+    version = backend.rpartition("-v")[2]
+    values = {"backend": backend, "service": backend, "namespace": "shop", "model": "fraud", "version": version}
+    query = render(templates[template].query, {**values, "window": timedelta(seconds=WINDOW)})
     reading: Reading[float] = await metrics.query(query)
     match reading:
         case Value(value=value):
@@ -107,6 +112,22 @@ async def share(metrics: PrometheusMetrics, backend: str, template: str = "error
             return reason
         case _:
             pytest.fail(f"{reading}")
+
+
+def sent(service: str, code: int, suffix: str = "requests_total", more: str = "") -> str:
+    """Return Istio's series of the proxies that send to a version."""
+    to = f'destination_service_name="{service}",destination_service_namespace="shop"'
+    return f'istio_{suffix}{{reporter="source",{to},response_code="{code}"{more}}}'
+
+
+def received(service: str, code: int, suffix: str = "requests_total", more: str = "") -> str:
+    """Return Istio's series of the proxies beside a version's pods."""
+    at = f'destination_workload="{service}",destination_workload_namespace="shop"'
+    return f'istio_{suffix}{{reporter="destination",{at},response_code="{code}"{more}}}'
+
+
+def served(version: int, code: int) -> str:
+    return f'modelramp_requests_total{{namespace="shop",model="fraud",version="{version}",code="{code}"}}'
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +141,46 @@ def traffic(prometheus: PrometheusServer) -> Exporter:
     exporter.expose({answers("silent-v8", 2): 100, answers("silent-v8", 5): 7})
     exporter.grow(latency_buckets("slow-v8", {"5": 0, "10": 50, "25": 98, "50": 100, "100": 100, "+Inf": 100}))
     exporter.expose(latency_buckets("silent-v8", {"5": 0, "10": 50, "+Inf": 100}))
+    exporter.grow({sent("live-v8", 200): 3, sent("live-v8", 503): 1, received("live-v8", 200): 3})
+    exporter.grow({received("copied-v8", 200): 3, received("copied-v8", 404): 1, received("copied-v8", 500): 1})
+    exporter.expose({sent("copied-v8", 200): 900})
+    exporter.grow(
+        {
+            received("copied-v8", 200, "request_duration_milliseconds_bucket", f',le="{le}"'): count
+            for le, count in {"5": 0, "10": 50, "25": 98, "50": 100, "+Inf": 100}.items()
+        }
+    )
+    exporter.grow({served(8, 200): 3, served(8, 422): 1, served(9, 500): 5})
     exporter.await_seconds_of_scrapes(WINDOW + 1)
     return exporter
+
+
+async def test_istios_sender_knows_of_errors_that_no_pod_has_seen(
+    traffic: Exporter, metrics: PrometheusMetrics
+) -> None:
+    assert await share(metrics, "live-v8", "error-rate", ISTIO) == pytest.approx(1 / 4)
+
+
+async def test_copies_are_judged_where_they_arrive_whatever_was_sent_long_ago(
+    traffic: Exporter, metrics: PrometheusMetrics
+) -> None:
+    assert await share(metrics, "copied-v8", "error-rate", ISTIO) == pytest.approx(2 / 5)
+    assert await share(metrics, "copied-v8", "server-error-rate", ISTIO) == pytest.approx(1 / 5)
+    assert await share(metrics, "copied-v8", "latency-p50", ISTIO) == pytest.approx(0.010)
+
+
+async def test_behind_a_gateway_the_model_servers_are_asked(traffic: Exporter, metrics: PrometheusMetrics) -> None:
+    assert await share(metrics, "fraud-v8", "error-rate", SERVER) == pytest.approx(1 / 4)
+    assert await share(metrics, "fraud-v8", "server-error-rate", SERVER) == 0
+    assert await share(metrics, "fraud-v9", "server-error-rate", SERVER) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("templates", [ISTIO, SERVER])
+@pytest.mark.parametrize("template", ROUTER)
+async def test_a_version_that_nobody_counts_is_no_data(
+    traffic: Exporter, metrics: PrometheusMetrics, templates: Templates, template: str
+) -> None:
+    assert await share(metrics, "quarter-v80", template, templates) == "EmptyResult"
 
 
 async def test_no_errors_yet_is_an_error_rate_of_zero(traffic: Exporter, metrics: PrometheusMetrics) -> None:
@@ -144,12 +203,12 @@ async def test_a_version_that_takes_no_connection_fails_all_its_requests(
     assert await share(metrics, "dead-v8") == pytest.approx(1)
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", ROUTER)
 async def test_no_traffic_is_no_data_and_not_zero(traffic: Exporter, metrics: PrometheusMetrics, template: str) -> None:
     assert await share(metrics, "silent-v8", template) == "NotANumber"
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", ROUTER)
 async def test_a_version_that_prometheus_does_not_know_is_no_data(
     traffic: Exporter, metrics: PrometheusMetrics, template: str
 ) -> None:

@@ -11,15 +11,15 @@ from modelramp.adapters.dialect import EVERYTHING, Destination, Operations, Rule
 from modelramp.adapters.kinds import GATEWAY, GATEWAY_CLASS, Kind, Object
 from modelramp.adapters.kubernetes import Cluster, Missing, Reply
 from modelramp.ports import Conflict, Ref, Rollout
-from modelramp.rollout import queries
+from modelramp.rollout import templates
 from modelramp.rollout.observation import Effect, Failed, Reading, Route, Value
 from modelramp.rollout.queries import service
 from modelramp.rollout.spec import GatewayTraffic
 from modelramp.rollout.status import Phase
 
 PORT = 80
-CORE_MIRROR, PERCENT_MIRROR = "RequestMirror", "RequestPercentageMirror"
-"""What a GatewayClass supports, after the name of the route's kind."""
+WHOLE_MIRROR, PERCENT_MIRROR = "HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror"
+"""What a GatewayClass says that it supports; the Gateway API has no names of their own for a GRPCRoute's mirrors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,9 @@ def _is_own_service(ref: Ref, backend: Object) -> bool:
     return (backend.get("kind", "Service"), backend.get("namespace", ref.namespace)) == ("Service", ref.namespace)
 
 
-def needed_feature(kind: Kind, mirror: Mapping[str, int]) -> str:
-    """Return what a GatewayClass has to support for such a mirror, empty where there is none."""
-    shares = [percent for percent in mirror.values() if percent > 0]
-    if not shares:
-        return ""
-    return f"{kind.name}{CORE_MIRROR if shares == [EVERYTHING] else PERCENT_MIRROR}"
+def needed_feature(percent: int) -> str:
+    """Return what a GatewayClass has to support for a mirror of this percentage."""
+    return WHOLE_MIRROR if percent == EVERYTHING else PERCENT_MIRROR
 
 
 def rejection_of(route: Object) -> str:
@@ -129,7 +126,7 @@ class GatewayEffect:
         """Ask the route's status, then the model servers' counters, or the user's own."""
         traffic = rollout.spec.traffic
         own = traffic.requests_query if isinstance(traffic, GatewayTraffic) else ""
-        query = own or queries.SERVED
+        query = own or templates.SERVED
         reading = await self._counters.measure(rollout, route, CounterQueries(query, query))
         rejection = rejection_of(obj)
         if not rejection or not isinstance(reading, Value):
@@ -140,17 +137,17 @@ class GatewayEffect:
 class GatewayFeatures:
     """What the classes of a route's gateways say that they support; asked again after a minute."""
 
-    def __init__(self, cluster: Cluster, dialect: GatewayRoutes, remembered: float = 60.0) -> None:
-        self._cluster, self._dialect, self._remembered = cluster, dialect, remembered
+    def __init__(self, cluster: Cluster, remembered: float = 60.0) -> None:
+        self._cluster, self._remembered = cluster, remembered
         self._known: dict[tuple[str, str], tuple[float, frozenset[str] | Failed]] = {}
 
     async def refuse(self, rollout: Rollout, obj: Object) -> str:
         """Say why the planned shadow cannot be, empty where it can: a class must say that it mirrors so."""
         attempt = rollout.status.attempt
         shadow = attempt.plan.shadow if attempt and rollout.status.phase is Phase.STARTING else None
-        if attempt is None or shadow is None:
+        if shadow is None:
             return ""
-        feature = needed_feature(self._dialect.kind, {attempt.version: shadow.percent})
+        feature = needed_feature(shadow.percent)
         for parent in obj["spec"].get("parentRefs") or ():
             if said := await self._lacks(parent, obj["metadata"]["namespace"], feature):
                 return said

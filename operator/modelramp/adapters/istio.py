@@ -11,7 +11,7 @@ from modelramp.adapters.kinds import ROUTER, STEERED, VIRTUAL_SERVICE, Object, l
 from modelramp.adapters.ownership import is_left_over, is_named_after, is_owned
 from modelramp.adapters.steering import destinations, signature
 from modelramp.ports import Ref, Rollout
-from modelramp.rollout import queries
+from modelramp.rollout import templates
 from modelramp.rollout.actions import SetTraffic
 from modelramp.rollout.observation import Effect, Failed, Reading, Route
 from modelramp.rollout.queries import service
@@ -163,5 +163,5 @@ class IstioEffect:
         """Ask Istio's counters, or the user's own."""
         traffic = rollout.spec.traffic
         own = traffic.requests_query if isinstance(traffic, IstioTraffic) else ""
-        asked = CounterQueries(own, own) if own else CounterQueries(queries.ISTIO_LIVE, queries.ISTIO_MIRRORED)
+        asked = CounterQueries(own, own) if own else CounterQueries(templates.ISTIO_LIVE, templates.ISTIO_MIRRORED)
         return await self._counters.measure(rollout, route, asked)

@@ -20,8 +20,9 @@ from modelramp.api.gateconvert import core_gates
 from modelramp.api.run import core_serving
 from modelramp.api.traffic import GatewayRoute, Istio, Traffic
 from modelramp.rollout import spec as core
-from modelramp.rollout.queries import TEMPLATES, problems
+from modelramp.rollout.queries import problems
 from modelramp.rollout.status import Phase, Status
+from modelramp.rollout.templates import Templates, templates_of
 
 _log = logging.getLogger(__name__)
 _FINGERPRINT = 1
@@ -126,18 +127,18 @@ def _gateway_route(kind: core.GatewayKind, route: GatewayRoute) -> core.GatewayT
 
 
 def _plan(read: spec.Spec) -> core.Plan:
-    shadow = read.shadow
+    shadow, templates = read.shadow, templates_of(_traffic(read.traffic))
     return core.Plan(
         gates=core_gates(read.gates),
         shadow=core.Shadow(shadow.percent, shadow.duration, shadow.min_requests) if shadow else None,
         steps=tuple(core.Step(step.weight, step.hold, step.min_requests, step.approval) for step in read.ramp.steps),
-        guardrails=tuple(_guardrail(rail) for rail in read.guardrails),
+        guardrails=tuple(_guardrail(rail, templates) for rail in read.guardrails),
         ready_deadline=read.serving.ready_deadline,
     )
 
 
-def _guardrail(rail: guardrail.Guardrail) -> core.Guardrail:
-    template = TEMPLATES[rail.template] if rail.template else None
+def _guardrail(rail: guardrail.Guardrail, templates: Templates) -> core.Guardrail:
+    template = templates[rail.template] if rail.template else None
     usual_slack = template.slack if template else 0.0
     return core.Guardrail(
         name=rail.name,

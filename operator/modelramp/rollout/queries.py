@@ -33,56 +33,6 @@ _TOKEN = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A built-in query, with the slack that a comparison gets unless the user says otherwise."""
-
-    query: str
-    slack: float
-
-
-def _increase(series: str) -> str:
-    # The router has no counter for a class of answers before the first one, and `increase` does not count the
-    # value that a series starts with: 100 errors between two scrapes would be none.
-    first_seen = f"{series} unless present_over_time({series}[5m] offset {{{{window}}}})"
-    return f"sum(({first_seen}) or increase({series}[{{{{window}}}}]))"
-
-
-def _share_of_class(classes: str) -> str:
-    # Not `upstream_rq_total`: it leaves out what the router answers itself when no pod takes a connection.
-    version = "envoy_cluster_name={{backend}}"
-    answers = f"envoy_cluster_upstream_rq_xx{{{version}}}"
-    errors = f'envoy_cluster_upstream_rq_xx{{{version}, envoy_response_code_class=~"{classes}"}}'
-    return f"({_increase(errors)} or vector(0)) / {_increase(answers)}"
-
-
-def _latency(quantile: str) -> str:
-    buckets = "envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name={{backend}}}[{{window}}]"
-    return f"histogram_quantile({quantile}, sum by (le) (rate({buckets}))) / 1000"
-
-
-TEMPLATES: Mapping[str, Template] = {
-    "error-rate": Template(_share_of_class("4|5"), slack=0.005),
-    "server-error-rate": Template(_share_of_class("5"), slack=0.005),
-    "latency-p50": Template(_latency("0.5"), slack=0.005),
-    "latency-p95": Template(_latency("0.95"), slack=0.010),
-    "latency-p99": Template(_latency("0.99"), slack=0.010),
-}
-"""Error rates are shares of all answers; `error-rate` counts 4xx too, which clients cause in both versions
-alike and a candidate with a narrowed signature causes alone. Latencies are seconds, from the router's
-histogram."""
-
-
-_SERVED = "destination_service_name={{service}}, destination_service_namespace={{namespace}}"
-_WORKLOAD = "destination_workload={{service}}, destination_workload_namespace={{namespace}}"
-ISTIO_LIVE = f'sum(istio_requests_total{{reporter=~"source|waypoint", {_SERVED}}})'
-"""Live requests to a version: who sends them counts what never reached a pod, too."""
-ISTIO_MIRRORED = f'sum(istio_requests_total{{reporter=~"destination|waypoint", {_WORKLOAD}}})'
-"""Copies to a version: who sends them does not count them."""
-SERVED = "sum(modelramp_requests_total{namespace={{namespace}}, model={{model}}, version={{version}}})"
-"""Requests to a version as the model servers of the built-in runtime count them."""
-
-
 def problems(query: str) -> Iterator[str]:
     """Yield what is wrong with a query's placeholders and quotes, in the user's terms."""
     for token in _TOKEN.finditer(query):
