@@ -29,12 +29,13 @@ _NOT_ASKED = NoData("NotAsked", "")
 
 async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Evidence | None) -> Observation:
     """Return what the world looks like now; asks only what can matter this turn."""
-    route, workloads, model, stable_model, measurements = await asyncio.gather(
+    route, workloads, model, stable_model, measurements, journal = await asyncio.gather(
         ports.traffic.read(rollout),
         ports.workloads.read(rollout),
         _model(ports, rollout),
         _stable_model(ports, rollout),
         sampler.collect(rollout, evidence),
+        ports.journal.posted(rollout),
     )
     return Observation(
         now=ports.clock.now(),
@@ -47,6 +48,7 @@ async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Ev
         model=model,
         stable_model=stable_model,
         measurements=measurements,
+        journal=journal,
         managers=rollout.managers,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from modelramp.ports import Done, Ports, Rollout, Written
-from modelramp.rollout.actions import Action, Claim, Release, RunVersion, SetTraffic, StopVersion
+from modelramp.rollout.actions import Action, Claim, Post, Release, RunVersion, SetTraffic, StopVersion
 
 
 async def perform(ports: Ports, rollout: Rollout, actions: Iterable[Action]) -> Written:
@@ -27,6 +27,8 @@ async def do(ports: Ports, rollout: Rollout, action: Action) -> Written:
             return await ports.workloads.run(rollout, pin)
         case StopVersion(version):
             return await ports.workloads.stop(rollout, version)
+        case Post():
+            return await ports.journal.post(rollout, action)
         case Claim():
             return await ports.objects.claim(rollout)
         case Release():

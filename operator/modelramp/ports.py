@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from modelramp.rollout.actions import Event, SetTraffic
-from modelramp.rollout.observation import Busy, Effect, Failed, ModelVersion, Reading, Route, Workload
+from modelramp.rollout.actions import Event, Post, SetTraffic
+from modelramp.rollout.observation import Busy, Effect, Failed, ModelVersion, Posted, Reading, Route, Workload
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Pin, Status
 
@@ -127,6 +127,18 @@ class Registry(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """Where the story is kept for years. Nothing here takes time: the writing goes on behind it."""
+
+    async def posted(self, rollout: Rollout) -> Reading[Posted] | Busy:
+        """Return what became of the records that were posted; NoData("JournalOff") where none are kept."""
+        ...
+
+    async def post(self, rollout: Rollout, wanted: Post) -> Written:
+        """See to it that the records are written, each once in effect, and that the aliases follow."""
+        ...
+
+
 class Metrics(Protocol):
     """Where guardrail queries are answered."""
 
@@ -159,6 +171,7 @@ class Ports:
     workloads: Workloads
     traffic: Traffic
     registry: Registry
+    journal: Journal
     metrics: Metrics
     events: Events
     clock: Clock

@@ -138,7 +138,7 @@ class Process:
         outage = Outage(self._api_answers, self._retry)
         cluster = await self._connect(5.0, closing, outage.noted)
         world = World(settings, cluster, store, self.election, self._clock, self.telemetry)
-        wired = await wire(world, self._woken, closing)
+        wired = await wire(world, self._woken, lambda ref: self._wake(ref, urgent=False), closing)
         queue = self._queue(
             store, Reconciler(wired.ports, BackgroundSampler(wired.ports.metrics, self._clock, self._wake))
         )

@@ -55,6 +55,7 @@ Name = Annotated[str, Field(pattern=_DNS_LABEL)]
 File = Annotated[Path, AfterValidator(_existing_file)]
 Quantity = Annotated[str, Field(pattern=_QUANTITY)]
 Image = Annotated[str, Field(pattern=_IMAGE)]
+Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class Settings(BaseModel):
@@ -70,6 +71,9 @@ class Settings(BaseModel):
         description="an MLflow server's http(s) address such as http://mlflow.mlflow.svc:5000; "
         "credentials go into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     )
+    journal: bool = Field(True, description="true or false: whether records of every decision go to MLflow")
+    alias_stable: Alias = Field("champion", description="MLflow's alias of the version that serves, or none")
+    alias_candidate: Alias = Field("challenger", description="MLflow's alias of the version that is tried, or none")
     prometheus_url: Annotated[str, AfterValidator(_address)] = Field(
         description="Prometheus' http(s) address such as http://prometheus.monitoring.svc:9090"
     )

@@ -15,8 +15,10 @@ from modelramp.adapters.events import ClusterEvents
 from modelramp.adapters.gateway import GatewayEffect, GatewayFeatures, GatewayRoutes
 from modelramp.adapters.istio import DIALECT, IstioEffect, OwnVirtualService
 from modelramp.adapters.kinds import KINDS
+from modelramp.adapters.journal import Aliases, MlflowJournal, NoJournal
 from modelramp.adapters.kubernetes import Cluster
 from modelramp.adapters.mlflow import MlflowRegistry
+from modelramp.adapters.mlflow_process import Worker
 from modelramp.adapters.objects import ClusterObjects
 from modelramp.adapters.podspec import PodSettings
 from modelramp.adapters.prometheus import PrometheusMetrics
@@ -55,7 +57,12 @@ class Wired:
     events: ClusterEvents
 
 
-async def wire(world: World, woken: Callable[[Ref], timedelta | None], closing: AsyncExitStack) -> Wired:
+async def wire(
+    world: World,
+    woken: Callable[[Ref], timedelta | None],
+    wake: Callable[[Ref], None],
+    closing: AsyncExitStack,
+) -> Wired:
     """Return the ports on their adapters; `closing` ends what they keep open."""
     settings, telemetry = world.settings, world.telemetry
     session = await closing.enter_async_context(ClientSession())
@@ -63,6 +70,8 @@ async def wire(world: World, woken: Callable[[Ref], timedelta | None], closing: 
     events = ClusterEvents(world.cluster, world.lease, world.clock, instance=settings.pod_name)
     registry = MlflowRegistry(settings.mlflow_tracking_uri)
     closing.push_async_callback(registry.close)
+    journal = _journal(world, registry.worker, wake)
+    closing.push_async_callback(journal.close)
     metrics = _metrics(settings, world.clock)
     closing.push_async_callback(metrics.close)
     ports = Ports(
@@ -70,6 +79,7 @@ async def wire(world: World, woken: Callable[[Ref], timedelta | None], closing: 
         workloads=ClusterWorkloads(world.cluster, world.store, writer, _pods(settings)),
         traffic=TimedTraffic(_routes(world, writer, session, metrics), woken, telemetry.retreated),
         registry=registry,
+        journal=journal,
         metrics=metrics,
         events=CountedEvents(events, telemetry.happened),
         clock=world.clock,
@@ -102,6 +112,14 @@ def gateway_routes(store: Store, writer: Writer, metrics: Metrics, cluster: Clus
         kind: SteeredRoutes(store, writer, Steerage(dialect, measure, refuse=refuse))
         for kind, dialect in dialects.items()
     }
+
+
+def _journal(world: World, worker: Worker, wake: Callable[[Ref], None]) -> MlflowJournal | NoJournal:
+    settings = world.settings
+    stable, candidate = ("" if name == "none" else name for name in (settings.alias_stable, settings.alias_candidate))
+    if not settings.journal:
+        return NoJournal()
+    return MlflowJournal(worker, world.lease, wake, Aliases(stable, candidate))
 
 
 def _metrics(settings: Settings, clock: Clock) -> PrometheusMetrics:

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from modelramp.rollout import guardrails as rails
 from modelramp.rollout import traffic
-from modelramp.rollout.actions import Release, SetTraffic, StopVersion
+from modelramp.rollout.actions import Post, Release, SetTraffic, StopVersion
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.observation import Failed, Measurement, NoData, Value
 from modelramp.rollout.status import AttemptKind, Phase, Status, VerdictKind
@@ -343,7 +343,7 @@ def unusable(world: World) -> World:
 def test_a_spec_that_cannot_be_used_moves_nothing_forward(world: World) -> bool:
     decision = turn(unusable(world))
     before, after = world.status, decision.status
-    assert all(isinstance(action, SetTraffic | Release) for action in decision.actions)
+    assert all(isinstance(action, SetTraffic | Release | Post) for action in decision.actions)
     assert after.candidate in (None, before.candidate)
     if before.candidate is not None and not world.seen.deleting:
         assert share(after, before.candidate.version) in (0, share(before, before.candidate.version))

@@ -12,7 +12,7 @@ from modelramp.rollout import guardrails as rails
 from modelramp.rollout.actions import SetTraffic, StopVersion
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.machine import sound
-from modelramp.rollout.observation import Effect, Measurement, Observation, Route, Split, Value, Workload
+from modelramp.rollout.observation import Effect, Measurement, Observation, Posted, Route, Split, Value, Workload
 from modelramp.rollout.spec import Bounds, FailureLimit, FailureMode, Guardrail, Plan, Serving, Spec, Step
 from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status
 from modelramp.rollout.turn import SignalKind
@@ -306,4 +306,6 @@ def test_a_pause_before_the_gates_are_judged_asks_nobody_again_and_again() -> No
     paused = replace(SPEC, version="9", fingerprint="1:9", paused=True)
     seen = replace(world({"8": 100}), workloads=Value({v: Workload(v, 1, 1) for v in ("7", "8")}))
     seen = replace(seen, route=Value(Route(Split({"8": 100}), Split({"8": 100}), frozenset({"7", "8"}))))
-    assert turn(gating, seen, spec=paused).look_again_in is None
+    first = turn(gating, seen, spec=paused)
+    told = replace(seen, journal=Value(Posted(frozenset(record.id for record in first.status.outbox))))
+    assert turn(first.status, told, spec=paused).look_again_in is None

@@ -20,6 +20,12 @@ class ScriptedRegistry:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """By version."""
     asked: list[str] = field(default_factory=list)
+    records: dict[str, str] = field(default_factory=dict)
+    """What was written below the runs, by path."""
+    aliases: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By model."""
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By model."""
     port: int = 0
 
     @property
@@ -55,6 +61,11 @@ class ScriptedRegistry:
                 web.get("/api/2.0/mlflow/runs/get", self._run),
                 web.get(_ARTIFACTS, self._files),
                 web.get(_ARTIFACTS + "/{path:.*}", self._file),
+                web.put(_ARTIFACTS + "/{path:.*}", self._put),
+                web.post("/api/2.0/mlflow/model-versions/set-tag", self._accept),
+                web.post("/api/2.0/mlflow/registered-models/set-tag", self._tag),
+                web.post("/api/2.0/mlflow/registered-models/alias", self._alias),
+                web.delete("/api/2.0/mlflow/registered-models/alias", self._drop_alias),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -63,7 +74,32 @@ class ScriptedRegistry:
         self.port = self._runner.addresses[0][1]
 
     async def _model(self, request: web.Request) -> web.Response:
-        return web.json_response({"registered_model": {"name": request.query["name"]}})
+        name = request.query["name"]
+        tags = [{"key": key, "value": value} for key, value in self.tags.get(name, {}).items()]
+        aliases = [{"alias": alias, "version": version} for alias, version in self.aliases.get(name, {}).items()]
+        return web.json_response({"registered_model": {"name": name, "tags": tags, "aliases": aliases}})
+
+    async def _put(self, request: web.Request) -> web.Response:
+        self.records[request.match_info["path"]] = await request.text()
+        return web.json_response({})
+
+    async def _accept(self, _request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def _tag(self, request: web.Request) -> web.Response:
+        said = await request.json()
+        self.tags.setdefault(said["name"], {})[said["key"]] = said["value"]
+        return web.json_response({})
+
+    async def _alias(self, request: web.Request) -> web.Response:
+        said = await request.json()
+        self.aliases.setdefault(said["name"], {})[said["alias"]] = said["version"]
+        return web.json_response({})
+
+    async def _drop_alias(self, request: web.Request) -> web.Response:
+        said = await request.json()
+        self.aliases.get(said["name"], {}).pop(said["alias"], None)
+        return web.json_response({})
 
     async def _version(self, request: web.Request) -> web.Response:
         name, version = request.query["name"], request.query["version"]
@@ -86,6 +122,7 @@ class ScriptedRegistry:
         values = self.metrics.get(str(int(run, 16)), {"auc": 0.95})
         metrics = [{"key": key, "value": value, "timestamp": 1, "step": 0} for key, value in values.items()]
         info = {"run_id": run, "run_uuid": run, "experiment_id": "1", "status": "FINISHED", "lifecycle_stage": "active"}
+        info["artifact_uri"] = f"mlflow-artifacts:/1/{run}/artifacts"
         return web.json_response({"run": {"info": info, "data": {"metrics": metrics, "params": [], "tags": []}}})
 
     async def _files(self, _request: web.Request) -> web.Response:

@@ -9,8 +9,8 @@ from datetime import datetime
 from modelramp.adapters.world import Question, StoredRoute, StoredWorkload, World
 from modelramp.lease import AlwaysHeld, Lease
 from modelramp.ports import Conflict, Deposed, Done, Ports, Ref, Rollout, Written
-from modelramp.rollout.actions import Event, SetTraffic
-from modelramp.rollout.observation import Busy, Effect, Failed, ModelVersion, NoData, Reading, Route, Value, Workload
+from modelramp.rollout.actions import Event, Post, SetTraffic
+from modelramp.rollout.observation import Busy, Effect, Failed, ModelVersion, NoData, Posted, Reading, Route, Value, Workload
 from modelramp.rollout.status import Pin, Status
 
 _VERSION = re.compile(r'-v(?P<backend>\d+)"|version="(?P<label>[^"]+)"')
@@ -25,6 +25,7 @@ def ports_on(world: World, lease: Lease | None = None) -> Ports:
         workloads=MemoryWorkloads(world, held),
         traffic=MemoryTraffic(world, held),
         registry=MemoryRegistry(world),
+        journal=MemoryJournal(world),
         metrics=MemoryMetrics(world),
         events=MemoryEvents(world),
         clock=MemoryClock(world),
@@ -212,6 +213,29 @@ class MemoryRegistry:
             return failed
         missing = NoData("VersionNotFound", f"model {name} has no version {version}")
         return self._world.models.get((name, version), missing)
+
+
+class MemoryJournal:
+    """The world's records, each under its name."""
+
+    def __init__(self, world: World) -> None:
+        self._world, self._outcome = world, dict[Ref, Reading[Posted]]()
+
+    async def posted(self, rollout: Rollout) -> Reading[Posted] | Busy:
+        """Return what became of the last records."""
+        return self._outcome.get(rollout.ref, Value(Posted()))
+
+    async def post(self, rollout: Rollout, wanted: Post) -> Written:
+        """Write the records now, where the registry answers."""
+        if failed := self._world.reach("registry"):
+            self._outcome[rollout.ref] = failed
+            return Done()
+        self._world.write("remember in the registry")
+        kept = self._world.records.setdefault(rollout.ref, {})
+        kept |= {record.id: record for record in wanted.records}
+        self._world.aliases[rollout.ref] = (wanted.stable, wanted.candidate)
+        self._outcome[rollout.ref] = Value(Posted(frozenset(record.id for record in wanted.records)))
+        return Done()
 
 
 class MemoryMetrics:

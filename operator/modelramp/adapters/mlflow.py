@@ -53,6 +53,11 @@ class MlflowRegistry:
         self._cooldown, self._quiet_until, self._trouble = cooldown, 0.0, Failed("", "")
 
     @property
+    def worker(self) -> Worker:
+        """Return the process that holds MLflow's client."""
+        return self._worker
+
+    @property
     def pid(self) -> int | None:
         """Return the worker's process id, None while none runs."""
         return self._worker.pid

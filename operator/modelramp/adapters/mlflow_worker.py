@@ -7,6 +7,8 @@ the operator.
     {"id": 1, "ask": "snapshot", "name": "fraud_detector", "version": "8"}
     {"id": 2, "ask": "tree", "source": "mlflow-artifacts:/1/models/m-.../artifacts"}
 
+    {"id": 3, "ask": "record", ...}, {"id": 4, "ask": "aliases", ...}: see mlflow_records
+
 is answered by `{"id": 1, "value": {...}}`, `{"id": 1, "missing": [reason, message]}` or
 `{"id": 1, "failed": [reason, message]}`; a tree also says `{"id": 2, "progress": [done, total]}`.
 """
@@ -25,6 +27,7 @@ from functools import partial
 from typing import Any, assert_never
 
 from modelramp.adapters.mlflow_artifacts import Tree, read_tree
+from modelramp.adapters.mlflow_records import write_aliases, write_record
 from modelramp.adapters.mlflow_snapshot import Snapshot, read_snapshot
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
 
@@ -44,14 +47,19 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     say = _voice()
     client = _client(registry)
-    calls, trees = ThreadPoolExecutor(threads), ThreadPoolExecutor(_TREES_AT_ONCE)
+    calls, trees, writes = ThreadPoolExecutor(threads), ThreadPoolExecutor(_TREES_AT_ONCE), ThreadPoolExecutor(1)
     say({"ready": True})
     for line in sys.stdin.buffer:
         question = json.loads(line)
-        if question["ask"] == "snapshot":
-            calls.submit(_answer, say, question, partial(_snapshot, client, registry))
-        else:
-            trees.submit(_answer, say, question, partial(_tree, say, registry))
+        match question["ask"]:
+            case "snapshot":
+                calls.submit(_answer, say, question, partial(_snapshot, client, registry))
+            case "record":
+                writes.submit(_answer, say, question, partial(write_record, client, registry))
+            case "aliases":
+                writes.submit(_answer, say, question, partial(write_aliases, client, registry))
+            case _:
+                trees.submit(_answer, say, question, partial(_tree, say, registry))
     os._exit(0)  # a thread that hangs in a call must not keep the process
 
 

@@ -14,7 +14,7 @@ from modelramp.ports import Ref
 from modelramp.rollout.actions import Event
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, Reading, Split, Value
 from modelramp.rollout.spec import Serving, Spec
-from modelramp.rollout.status import Status
+from modelramp.rollout.status import Record, Status
 
 BEGINNING = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
@@ -97,6 +97,8 @@ class World:
     objects: dict[Ref, StoredObject] = field(default_factory=dict)
     workloads: dict[Ref, dict[str, StoredWorkload]] = field(default_factory=dict)
     routes: dict[Ref, StoredRoute] = field(default_factory=dict)
+    records: dict[Ref, dict[str, Record]] = field(default_factory=dict)
+    aliases: dict[Ref, tuple[str, str]] = field(default_factory=dict)
     events: list[tuple[datetime, Ref, Event]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
 

@@ -291,6 +291,8 @@ class Status(Block):
     """Pins that are not tried again."""
     history: tuple[Record, ...] | None = None
     """The story, oldest first."""
+    outbox: tuple[Record, ...] | None = None
+    """Records that the registry does not have yet, oldest first."""
     conditions: Annotated[tuple[Condition, ...] | None, Field(json_schema_extra=_MAP_BY_TYPE)] = None
     """Ready, Reconciling, Stalled, GatesPassed, GuardrailsHealthy, TrafficConverged."""
     weight: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelramp.rollout.observation import Split
-from modelramp.rollout.status import Pin
+from modelramp.rollout.status import Pin, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,19 @@ class Claim:
     """Put our finalizer on, before the first traffic is ever written."""
 
 
-Action = SetTraffic | RunVersion | StopVersion | Release | Claim
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Hand these records to the registry, and let its aliases name these versions; `candidate` is "" for none.
+
+    Nothing waits for it: what the registry has is seen by a later turn.
+    """
+
+    records: tuple[Record, ...]
+    stable: str
+    candidate: str
+
+
+Action = SetTraffic | RunVersion | StopVersion | Release | Claim | Post
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
-"""The six conditions, always present, in the order in which kstatus reads them."""
+"""The conditions, always present, in the order in which kstatus reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelramp.rollout.observation import Failed, Observation, Value
+from modelramp.rollout.observation import Failed, NoData, Observation, Value
 from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import UNUSABLE, converged, desired
 from modelramp.rollout.turn import UNREADABLE
 
+AUDIT = "AuditRecorded"
+"""Whether the registry has every record."""
 STALLING = frozenset(
     {"VersionNotFound", "ModelNotFound", "LoggedModelNotFound", "ArtifactsNotFound", "RegistryDenied", "SourceRefused"}
     | {UNREADABLE, "MirrorNotSupported"}
@@ -31,7 +33,8 @@ def describe(status: Status, before: Iterable[Condition], seen: Observation) -> 
     """Return all conditions; one whose status did not change keeps its time of transition."""
     known = {condition.type: condition for condition in before}
     effect = _traffic(status, known.get("TrafficConverged"), seen)
-    claims = (*_summary(status, effect), _gates(status), _guardrails(status), effect)
+    audit = _audit(status, known.get(AUDIT), seen)
+    claims = (*_summary(status, effect), _gates(status), _guardrails(status), effect, audit)
     return tuple(_dated(claim, known.get(claim.type), status.observed_generation, seen) for claim in claims)
 
 
@@ -108,3 +111,21 @@ def _traffic(status: Status, before: Condition | None, seen: Observation) -> Cla
     if stored:
         return Claim("TrafficConverged", "False", "WaitingForRouter", "stored, and not yet taken up by every router")
     return Claim("TrafficConverged", "False", "RouteDiffers", "the stored route is not yet as it should be")
+
+
+def _audit(status: Status, before: Condition | None, seen: Observation) -> Claim:
+    """Tell whether the registry has the story; while that is being found out, what was known stands."""
+    match seen.journal:
+        case Failed(reason, message) if status.outbox:
+            return Claim(AUDIT, "False", reason, message)
+        case NoData(reason, _):
+            return Claim(AUDIT, "Unknown", reason)
+        case Value(posted) if posted.foreign:
+            message = f"left alone, somebody else set it: alias {', '.join(posted.foreign)}"
+            return Claim(AUDIT, "True", "AliasTaken", message)
+        case Value(posted) if posted.ids and not status.outbox:
+            return Claim(AUDIT, "True", "Recorded")
+        case _ if before and before.reason != "JournalOff":
+            return Claim(AUDIT, before.status, before.reason, before.message)
+        case _:
+            return Claim(AUDIT, "Unknown", "NothingRecorded")

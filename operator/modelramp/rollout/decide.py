@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from modelramp.rollout import machine, narrate, schedule, signals, traffic
-from modelramp.rollout.actions import Action, Event, Release, SetTraffic
+from modelramp.rollout.actions import Action, Event, Post, Release, SetTraffic
 from modelramp.rollout.guardrails import Evidence, Scope, gather, remembered, restore
-from modelramp.rollout.observation import NoData, Observation
+from modelramp.rollout.observation import Busy, NoData, Observation
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Phase, Status
 from modelramp.rollout.turn import RETREATS, WITH_TRAFFIC, Signal, SignalKind, Turn, watched
@@ -43,7 +43,7 @@ def decide(spec: Spec, status: Status, seen: Observation, evidence: Evidence | N
     turn = Turn(spec, measured, seen, gathered)
     signal = signals.classify(turn)
     after = narrate.tell(turn, signal, machine.advance(turn, signal))
-    actions = _actions(turn, signal, after, claimed=claimed)
+    actions = (*_actions(turn, signal, after, claimed=claimed), *_post(turn, after))
     told = narrate.events(replace(turn, status=status), signal, after)
     return Decision(signal, after, gathered, actions, told, schedule.look_again(replace(turn, status=after), actions))
 
@@ -63,6 +63,14 @@ def _actions(turn: Turn, signal: Signal, after: Status, *, claimed: bool) -> tup
         actions = traffic.converge(after, warm, turn.seen, claimed=claimed, why=why, retreats=retreats)
         return tuple(action for action in actions if _protects(action, turn.seen)) if turn.spec.problem else actions
     return _release(turn, after, claimed=claimed)
+
+
+def _post(turn: Turn, after: Status) -> tuple[Post, ...]:
+    """Hand over what the registry lacks, last of all: no traffic and no pod waits for it."""
+    if not after.outbox or isinstance(turn.seen.journal, Busy):
+        return ()
+    stable, candidate = (pin.version if pin else "" for pin in (after.stable, after.candidate))
+    return (Post(after.outbox, stable, candidate),)
 
 
 def _protects(action: Action, seen: Observation) -> bool:

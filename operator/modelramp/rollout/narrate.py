@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from modelramp.rollout import conditions, progress, traffic
 from modelramp.rollout.actions import Event
-from modelramp.rollout.archive import shelve
+from modelramp.rollout.archive import address, shelve
 from modelramp.rollout.observation import Observation
 from modelramp.rollout.record import Decided, record
 from modelramp.rollout.status import GuardrailState, Phase, Status, VerdictKind
@@ -55,6 +55,7 @@ def tell(turn: Turn, signal: Signal, after: Status) -> Status:
     told = replace(told, **_columns(told))  # type: ignore[arg-type]
     new = record(turn, signal, told, _decided(turn, signal, told))
     told = replace(told, observed_generation=turn.seen.generation, history=shelve(after.history, new))
+    told = replace(told, outbox=address(turn.status.outbox, new, turn.seen.journal))
     return replace(told, conditions=conditions.describe(told, turn.status.conditions, turn.seen))
 
 
@@ -116,6 +117,7 @@ def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
         *_transition(turn, signal, after),
         *_holds(turn.status, after),
         *_verdicts(turn.status, after),
+        *_journal(turn.status, after),
         *_repairs(turn, signal),
     )
 
@@ -137,6 +139,14 @@ def _verdicts(before: Status, after: Status) -> Iterator[Event]:
         if _turned(known.get(state.name), state):
             reason, normal = VERDICT_EVENTS[state.verdict]
             yield Event(reason, f"guardrail {state.name}: {state.message or state.reason}", normal)
+
+
+def _journal(before: Status, after: Status) -> Iterator[Event]:
+    """Say once that the story waits, or that an alias was left to its owner."""
+    known = next((found.reason for found in before.conditions if found.type == conditions.AUDIT), "")
+    found = next((found for found in after.conditions if found.type == conditions.AUDIT), None)
+    if found and found.reason != known and found.message:
+        yield Event("RecordsWait" if found.status == "False" else "AliasTaken", found.message, normal=False)
 
 
 def _turned(before: GuardrailState | None, after: GuardrailState) -> bool:

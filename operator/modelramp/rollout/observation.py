@@ -69,6 +69,17 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Posted:
+    """What the registry has of the records that were to go there, by their ids.
+
+    `foreign` are aliases that somebody else holds, which were left alone.
+    """
+
+    ids: frozenset[str] = frozenset()
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """Percent of live traffic by version, and percent mirrored by version."""
 
@@ -166,5 +177,7 @@ class Observation:
     model: Reading[ModelVersion] | Busy | None = None
     stable_model: Reading[ModelVersion] | Busy | None = None
     measurements: tuple[Measurement, ...] = ()
+    journal: Reading[Posted] | Busy | None = None
+    """What became of the outbox; NoData where no records are to go to the registry at all."""
     managers: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Who wrote a field of the spec last, by its path such as `model.version`; `""` is the newest of all."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from modelramp.rollout import progress
-from modelramp.rollout.actions import Action, RunVersion
+from modelramp.rollout.actions import Action, Post, RunVersion
 from modelramp.rollout.observation import Busy, Failed, NoData, Value
 from modelramp.rollout.status import Attempt, Phase
 from modelramp.rollout.traffic import converged, desired, leaving
@@ -24,6 +24,9 @@ VERSION_LEAVES = timedelta(seconds=5)
 """Until the last request to a version that went is answered; then its pods go."""
 REGISTRY_BUSY = timedelta(seconds=1)
 REGISTRY_AWAY = timedelta(seconds=5)
+JOURNAL_ASKED = timedelta(seconds=5)
+"""Records that were written wake the loop by themselves."""
+JOURNAL_AWAY = timedelta(seconds=15)
 VERSION_MISSING = timedelta(seconds=15)
 ROUTER_ASKED = timedelta(seconds=1)
 ROUTER_TELLS = frozenset({"WaitingForRequests", "WaitingForEffect", "TooFewRequests"})
@@ -39,8 +42,10 @@ def look_again(turn: Turn, actions: tuple[Action, ...]) -> timedelta | None:
 
 
 def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
-    if actions:
-        yield PODS_COME if all(isinstance(action, RunVersion) for action in actions) else SOON
+    if moves := [action for action in actions if not isinstance(action, Post)]:
+        yield PODS_COME if all(isinstance(action, RunVersion) for action in moves) else SOON
+    if turn.status.outbox:
+        yield JOURNAL_AWAY if isinstance(turn.seen.journal, Failed) else JOURNAL_ASKED
     attempt = turn.status.attempt
     if turn.status.phase in (Phase.STARTING, *WITH_TRAFFIC) and _goes_on(turn):
         yield SOON

@@ -197,6 +197,8 @@ class Status:
     guardrails: tuple[GuardrailState, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     history: tuple[Record, ...] = ()
+    outbox: tuple[Record, ...] = ()
+    """What the registry does not have yet, oldest first."""
     conditions: tuple[Condition, ...] = ()
     weight: int = 0
     """Percent of live traffic that the candidate is to have; for the printed column."""

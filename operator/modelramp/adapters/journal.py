@@ -1,0 +1,191 @@
+"""The story in MLflow: records are written behind the loop, one at a time, in order, again until they are there.
+
+A turn never waits for it. What is written has the record's own name, so that a crash between the writing and the
+status that forgets it doubles nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelramp.adapters.mlflow_process import Answer, Worker
+from modelramp.adapters.mlflow_records import DIRECTORY, PREFIX
+from modelramp.api.codec import dump
+from modelramp.lease import Lease
+from modelramp.ports import Done, Ref, Rollout, Written
+from modelramp.rollout.actions import Post
+from modelramp.rollout.observation import Busy, Failed, NoData, Posted, Reading, Value
+from modelramp.rollout.status import Record
+
+FORMAT = "modelramp.dev/record/v1"
+_DOWN = {"RegistryTimeout", "RegistryUnreachable", "RegistryError"}
+_HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SUMMARY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """The registry's names for the version that serves and for the one that is tried; empty: none is moved."""
+
+    stable: str = "champion"
+    candidate: str = "challenger"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds: how long one record may take, and how long until the next try, doubled up to the longest."""
+
+    deadline: float = 60.0
+    again: float = 5.0
+    longest: float = 300.0
+
+
+@dataclass(eq=False)
+class _Job:
+    outcome: Reading[Posted]
+    task: asyncio.Task[None] | None = None
+    failures: int = 0
+    quiet_until: float = 0.0
+    foreign: set[str] = field(default_factory=set)
+
+
+class MlflowJournal:
+    """Writes through the registry's worker process; `wake` is called with the object's name when something changed."""
+
+    def __init__(
+        self, worker: Worker, lease: Lease, wake: Callable[[Ref], None], aliases: Aliases, pace: Pace = Pace()
+    ) -> None:
+        """Prepare; nothing is started before the first record."""
+        self._worker, self._lease, self._wake, self._aliases, self._pace = worker, lease, wake, aliases, pace
+        self._jobs: dict[tuple[Ref, str], _Job] = {}
+        self._line = asyncio.Lock()
+
+    async def posted(self, rollout: Rollout) -> Reading[Posted] | Busy:
+        """Return what became of the records; what the status no longer holds is forgotten here too."""
+        key = (rollout.ref, rollout.uid)
+        job = self._jobs.get(key)
+        if job is None:
+            return Value(Posted())
+        if job.task and not job.task.done():
+            return Busy("the records are being written")
+        waiting = {record.id for record in rollout.status.outbox}
+        if isinstance(job.outcome, Value) and not job.outcome.value.ids & waiting:
+            self._jobs.pop(key)
+        return job.outcome
+
+    async def post(self, rollout: Rollout, wanted: Post) -> Written:
+        """Begin to write, unless it is being done, or the registry is to be left alone for a while."""
+        job = self._jobs.setdefault((rollout.ref, rollout.uid), _Job(Value(Posted())))
+        is_writing = job.task is not None and not job.task.done()
+        if not is_writing and asyncio.get_running_loop().time() >= job.quiet_until:
+            job.task = asyncio.create_task(self._keep_on(rollout, wanted, job), name=f"records of {rollout.ref}")
+        return Done()
+
+    async def close(self) -> None:
+        """Stop writing; what is not written stays in the status."""
+        tasks = [job.task for job in self._jobs.values() if job.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_on(self, rollout: Rollout, wanted: Post, job: _Job) -> None:
+        """Try once; where nobody will ask again, because the object is going, until it is done."""
+        while True:
+            async with self._line:
+                job.outcome = await self._write(rollout, wanted)
+            pause = self._pause(job)
+            job.quiet_until = asyncio.get_running_loop().time() + pause
+            if not (rollout.deleting and pause):
+                break
+            await asyncio.sleep(pause)
+        self._wake(rollout.ref)
+
+    def _pause(self, job: _Job) -> float:
+        job.failures = job.failures + 1 if isinstance(job.outcome, Failed) else 0
+        doubled = self._pace.again * float(1 << min(job.failures - 1, 16)) if job.failures else 0.0
+        return min(doubled, self._pace.longest)
+
+    async def _write(self, rollout: Rollout, wanted: Post) -> Reading[Posted]:
+        """Write the records in their order, the aliases last; the newest counts as written when they are right."""
+        done, trouble = set[str](), None
+        for record in wanted.records:
+            answer = await self._ask(_question(rollout, record))
+            if isinstance(answer, Failed):
+                trouble = answer
+                if answer.reason in _DOWN:
+                    break
+            else:
+                done.add(record.id)  # where the registry has nothing to keep it on, the status's history has it
+        if not trouble:
+            answer = await self._ask(self._move(rollout, wanted))
+            if isinstance(answer, Value):
+                return Value(Posted(frozenset(done), tuple(answer.value["foreign"])))
+            done.discard(wanted.records[-1].id)
+            trouble = answer if isinstance(answer, Failed) else None
+        return Value(Posted(frozenset(done))) if done or not trouble else trouble
+
+    def _move(self, rollout: Rollout, wanted: Post) -> dict[str, Any]:
+        aliases = {self._aliases.stable: wanted.stable, self._aliases.candidate: wanted.candidate}
+        moved = {alias: version for alias, version in aliases.items() if alias}
+        return {"ask": "aliases", "name": rollout.spec.model_name, "owner": str(rollout.ref), "wanted": moved}
+
+    async def _ask(self, question: Mapping[str, Any]) -> Answer:
+        if not self._lease.held():
+            return Failed("RegistryError", "this process does not lead any more")
+        await self._worker.ready()
+        call = self._worker.ask(question)
+        try:
+            async with asyncio.timeout(self._pace.deadline):
+                return await asyncio.shield(call.answer)
+        except TimeoutError:
+            late = Failed("RegistryTimeout", f"a record was not written within {self._pace.deadline:g} s")
+            self._worker.kill(late)  # a call that hangs must not write later what is old by then
+            return late
+
+
+class NoJournal:
+    """Keeps no records: they stay in `status.history` alone."""
+
+    async def posted(self, rollout: Rollout) -> Reading[Posted] | Busy:  # noqa: ARG002
+        """Say that there is no journal."""
+        return NoData("JournalOff", "")
+
+    async def post(self, rollout: Rollout, wanted: Post) -> Written:  # noqa: ARG002
+        """Do nothing."""
+        return Done()
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+def _question(rollout: Rollout, record: Record) -> dict[str, Any]:
+    pin, ref = record.pin, rollout.ref
+    return {
+        "ask": "record",
+        "name": rollout.spec.model_name,
+        "version": record.version,
+        "run_id": pin.run_id if pin else "",
+        "source": pin.source if pin else "",
+        "record": record.id,
+        "path": f"{DIRECTORY}/{ref.namespace}/{ref.name}/{record.id}.json",
+        "document": json.dumps(document(rollout, record), indent=1),
+        "tag": PREFIX + _HUMPS.sub("-", record.event).lower(),
+        "summary": _summary(ref, record),
+    }
+
+
+def document(rollout: Rollout, record: Record) -> dict[str, Any]:
+    """Return a record as it is kept: its own fields, and whose it is."""
+    ref = rollout.ref
+    whose = {"namespace": ref.namespace, "name": ref.name, "uid": rollout.uid}
+    return {"format": FORMAT, "deployment": whose, "model": rollout.spec.model_name, **dump(record)}
+
+
+def _summary(ref: Ref, record: Record) -> dict[str, str]:
+    told = {"at": dump(record.at), "deployment": str(ref), "message": record.message[:_SUMMARY], "by": record.by}
+    return {key: value for key, value in {**told, "record": record.id}.items() if value}

@@ -1,0 +1,277 @@
+"""The story on a real MLflow server: every record there once, aliases that follow, and nothing of others touched."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from modelramp.adapters.journal import FORMAT, Aliases, MlflowJournal, Pace
+from modelramp.adapters.mlflow import MlflowRegistry
+from modelramp.lease import AlwaysHeld
+from modelramp.ports import Ref, Rollout
+from modelramp.rollout.actions import Post
+from modelramp.rollout.observation import Busy, Failed, Posted, Value
+from modelramp.rollout.spec import Spec
+from modelramp.rollout.status import Finding, Pin, Record, Status, VerdictKind
+from tests.adapters.asking import resolved
+from tests.adapters.impostors import answer, impostor
+from tests.mlflow_server import MlflowServer, Registered, mlflow_client, register
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.server]
+REF = Ref("shop", "fraud")
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+LATEST = 60.0
+
+
+@asynccontextmanager
+async def keeping(uri: str, pace: Pace = Pace(again=0.2)) -> AsyncIterator[MlflowJournal]:
+    """Yield a journal with a worker of its own."""
+    registry = MlflowRegistry(uri, deadline=5)
+    journal = MlflowJournal(registry.worker, AlwaysHeld(), lambda _: None, Aliases(), pace)
+    yield journal
+    await journal.close()
+    await registry.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def journal(mlflow_server: MlflowServer) -> AsyncIterator[MlflowJournal]:
+    async with keeping(mlflow_server.uri) as kept:
+        yield kept
+
+
+def recorded(version: str, event: str, minute: int = 0, pin: Pin | None = None) -> Record:
+    at = NOON + timedelta(minutes=minute)
+    evidence = (Finding("guardrail errors", VerdictKind.PASS, value=0.01, max=0.05, query="sum(up)", samples=3),)
+    return Record(at, version, event, f"{event} {version}", f"{at:%H%M%S}-{event}", pin=pin, evidence=evidence)
+
+
+def rollout(model: str, *outbox: Record, ref: Ref = REF) -> Rollout:
+    return Rollout(ref, f"uid of {ref}", 1, "1", Spec(model, "1"), Status(outbox=outbox))
+
+
+async def written(journal: MlflowJournal, about: Rollout, stable: str = "", candidate: str = "") -> Posted:
+    """Post the outbox as the loop does, again and again until all of it is written."""
+    wanted = Post(about.status.outbox, stable, candidate)
+    ids, until = frozenset(record.id for record in about.status.outbox), time.monotonic() + LATEST
+    while time.monotonic() < until:
+        await journal.post(about, wanted)
+        found = await journal.posted(about)
+        if isinstance(found, Value) and found.value.ids >= ids:
+            return found.value
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"not written: {await journal.posted(about)}")
+
+
+def files(server: MlflowServer, made: Registered, ref: Ref = REF) -> dict[str, dict[str, object]]:
+    """Return the records on a version's run, by name."""
+    client = mlflow_client(server)
+    place = client.get_run(made.run_id).info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    directory: Path = server.artifacts / place / "modelramp" / ref.namespace / ref.name
+    return {path.stem: json.loads(path.read_text()) for path in directory.glob("*")}
+
+
+async def test_a_record_is_a_file_on_the_run_and_a_tag_of_the_version(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    made = register(mlflow_server, "kept", tags={"team": "fraud"})
+    pin = Pin("1", made.run_id, "mlflow-artifacts:/x", "sha256:1")
+    record = recorded("1", "StepStarted", pin=pin)
+    await written(journal, rollout("kept", record))
+    (document,) = files(mlflow_server, made).values()
+    assert document["format"] == FORMAT
+    assert document["deployment"] == {"namespace": "shop", "name": "fraud", "uid": "uid of shop/fraud"}
+    assert document["evidence"] == [
+        {"check": "guardrail errors", "verdict": "Pass", "value": 0.01, "max": 0.05, "samples": 3, "query": "sum(up)"}
+    ]
+    tags = mlflow_client(mlflow_server).get_model_version("kept", "1").tags
+    assert json.loads(tags["modelramp.step-started"])["record"] == record.id
+    assert tags["team"] == "fraud"
+
+
+async def test_writing_again_after_a_crash_doubles_nothing_and_no_old_tag_comes_back(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    made = register(mlflow_server, "twice")
+    first, second = recorded("1", "StepStarted"), recorded("1", "StepStarted", minute=1)
+    await written(journal, rollout("twice", first, second))
+    before = files(mlflow_server, made)
+    async with keeping(mlflow_server.uri) as another:
+        await written(another, rollout("twice", first))
+    assert files(mlflow_server, made) == before
+    assert len(before) == 2
+    tags = mlflow_client(mlflow_server).get_model_version("twice", "1").tags
+    assert json.loads(tags["modelramp.step-started"])["record"] == second.id
+
+
+async def test_a_record_changes_no_digest(mlflow_server: MlflowServer, journal: MlflowJournal) -> None:
+    register(mlflow_server, "digested")
+    async with _registry(mlflow_server) as registry:
+        before = (await resolved(registry, "digested")).digest
+    await written(journal, rollout("digested", recorded("1", "Promoted")), stable="1")
+    async with _registry(mlflow_server) as another:
+        assert (await resolved(another, "digested")).digest == before
+
+
+async def test_where_the_run_is_the_model_or_is_not_there_the_record_is_a_tag(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    made = register(mlflow_server, "rootless")
+    root = mlflow_client(mlflow_server).get_run(made.run_id).info.artifact_uri
+    record = recorded("1", "Promoted", pin=Pin("1", made.run_id, root))
+    await written(journal, rollout("rootless", record))
+    assert files(mlflow_server, made) == {}
+    tags = mlflow_client(mlflow_server).get_model_version("rootless", "1").tags
+    assert json.loads(tags[f"modelramp.record.{record.id}"])["event"] == "Promoted"
+
+
+async def test_a_version_that_is_not_there_leaves_its_record_with_the_model(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    register(mlflow_server, "known")
+    record = recorded("9", "AttemptStarted")
+    await written(journal, rollout("known", record), candidate="9")
+    model = mlflow_client(mlflow_server).get_registered_model("known")
+    assert json.loads(model.tags[f"modelramp.record.{record.id}"])["version"] == "9"
+    assert model.aliases == {}, "no alias leads to a version that does not exist"
+
+
+async def test_a_model_that_is_not_there_holds_up_nothing(journal: MlflowJournal) -> None:
+    await written(journal, rollout("unheard-of", recorded("1", "AttemptStarted")))
+
+
+async def test_aliases_follow_a_promotion_and_a_rollback(mlflow_server: MlflowServer, journal: MlflowJournal) -> None:
+    for _ in range(2):
+        register(mlflow_server, "followed")
+    seen = []
+    for minute, (stable, candidate) in enumerate([("", "1"), ("1", ""), ("1", "2"), ("2", ""), ("1", "")]):
+        record = recorded(candidate or stable, "Moved", minute)
+        await written(journal, rollout("followed", record), stable, candidate)
+        seen.append(dict(mlflow_client(mlflow_server).get_registered_model("followed").aliases))
+    assert seen == [
+        {"challenger": "1"},
+        {"champion": "1"},
+        {"champion": "1", "challenger": "2"},
+        {"champion": "2"},
+        {"champion": "1"},
+    ]
+
+
+async def test_an_alias_that_somebody_else_set_is_left_alone(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    for _ in range(3):
+        register(mlflow_server, "taken")
+    client = mlflow_client(mlflow_server)
+    client.set_registered_model_alias("taken", "best", "3")
+    await written(journal, rollout("taken", recorded("1", "Promoted")), "1")
+    client.set_registered_model_alias("taken", "champion", "3")
+    found = await written(journal, rollout("taken", recorded("2", "Promoted", 1)), "2")
+    assert found.foreign == ("champion",)
+    assert client.get_registered_model("taken").aliases == {"best": "3", "champion": "3"}
+    client.delete_registered_model_alias("taken", "champion")
+    await written(journal, rollout("taken", recorded("1", "Returned", 2)), "1")
+    assert client.get_registered_model("taken").aliases == {"best": "3", "champion": "1"}, "deleted, it is ours again"
+
+
+async def test_two_deployments_of_one_model_do_not_fight_for_its_alias(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    for _ in range(2):
+        register(mlflow_server, "shared")
+    await written(journal, rollout("shared", recorded("1", "Promoted")), "1")
+    found = await written(journal, rollout("shared", recorded("2", "Promoted", 1), ref=Ref("staging", "fraud")), "2")
+    assert found.foreign == ("champion",)
+    assert mlflow_client(mlflow_server).get_registered_model("shared").aliases == {"champion": "1"}
+
+
+async def test_an_alias_that_a_crash_left_between_two_versions_is_still_ours(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    for _ in range(3):
+        register(mlflow_server, "crashed")
+    client = mlflow_client(mlflow_server)
+    await written(journal, rollout("crashed", recorded("1", "Promoted")), "1")
+    announced = json.dumps({"deployment": str(REF), "versions": ["1", "2"]})
+    client.set_registered_model_tag("crashed", "modelramp.alias.champion", announced)  # and the alias not moved
+    await written(journal, rollout("crashed", recorded("3", "Promoted", 1)), "3")
+    assert client.get_registered_model("crashed").aliases == {"champion": "3"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "reason"),
+    [
+        (500, b"Traceback: password=hunter2", "text/plain", "RegistryError"),
+        (200, b"<html>sign in</html>", "text/html", "RegistryAnswer"),
+        (403, b"no", "text/plain", "RegistryDenied"),
+    ],
+)
+async def test_a_registry_that_answers_nonsense_is_named_and_nothing_of_it_is_repeated(
+    status: int, body: bytes, kind: str, reason: str
+) -> None:
+    with impostor() as server:
+        server.behave = answer(status, body, kind)
+        async with keeping(server.uri.replace("mlops:hunter2@", "")) as kept:
+            about = rollout("x", recorded("1", "Promoted"))
+            failed = await _failure(kept, about)
+    assert failed.reason == reason
+    assert "hunter2" not in failed.message
+    assert "sign in" not in failed.message
+
+
+async def test_a_registry_that_hangs_takes_no_time_of_a_turn_and_gets_the_record_when_it_is_back(
+    mlflow_server: MlflowServer,
+) -> None:
+    made = register(mlflow_server, "hung")
+    about = rollout("hung", recorded("1", "Promoted"))
+    async with keeping(mlflow_server.uri) as kept:
+        with mlflow_server.frozen():
+            began = time.monotonic()
+            await kept.post(about, Post(about.status.outbox, "1", ""))
+            assert isinstance(await kept.posted(about), Busy)
+            assert time.monotonic() - began < 0.1
+            assert (await _failure(kept, about)).reason == "RegistryTimeout"
+        await written(kept, about, "1")
+    assert len(files(mlflow_server, made)) == 1
+
+
+async def test_one_who_leads_no_more_writes_no_more(mlflow_server: MlflowServer) -> None:
+    made = register(mlflow_server, "deposed")
+    lease = AlwaysHeld()
+    with _deposed(lease):
+        registry = MlflowRegistry(mlflow_server.uri, deadline=5)
+        kept = MlflowJournal(registry.worker, lease, lambda _: None, Aliases())
+        await _failure(kept, rollout("deposed", recorded("1", "Promoted")))
+        await registry.close()
+    assert files(mlflow_server, made) == {}
+
+
+@contextmanager
+def _deposed(lease: AlwaysHeld) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(lease), "held", lambda _: False)
+        yield
+
+
+async def _failure(journal: MlflowJournal, about: Rollout) -> Failed:
+    """Post, and return why it was not written."""
+    await journal.post(about, Post(about.status.outbox, "1", ""))
+    async with asyncio.timeout(LATEST):
+        while isinstance(found := await journal.posted(about), Busy):
+            await asyncio.sleep(0.02)
+    assert isinstance(found, Failed), found
+    return found
+
+
+@asynccontextmanager
+async def _registry(server: MlflowServer) -> AsyncIterator[MlflowRegistry]:
+    registry = MlflowRegistry(server.uri, deadline=20)
+    yield registry
+    await registry.close()
