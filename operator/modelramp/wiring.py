@@ -14,8 +14,8 @@ from modelramp.adapters.counters import Counters
 from modelramp.adapters.events import ClusterEvents
 from modelramp.adapters.gateway import GatewayEffect, GatewayFeatures, GatewayRoutes
 from modelramp.adapters.istio import DIALECT, IstioEffect, OwnVirtualService
-from modelramp.adapters.kinds import KINDS
 from modelramp.adapters.journal import Aliases, MlflowJournal, NoJournal
+from modelramp.adapters.kinds import KINDS
 from modelramp.adapters.kubernetes import Cluster
 from modelramp.adapters.mlflow import MlflowRegistry
 from modelramp.adapters.mlflow_process import Worker

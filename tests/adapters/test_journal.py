@@ -29,13 +29,15 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.server]
 REF = Ref("shop", "fraud")
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LATEST = 60.0
+WOKEN = asyncio.Event()
+"""Set when a journal has written, or tried."""
 
 
 @asynccontextmanager
-async def keeping(uri: str, pace: Pace = Pace(again=0.2)) -> AsyncIterator[MlflowJournal]:
+async def keeping(uri: str) -> AsyncIterator[MlflowJournal]:
     """Yield a journal with a worker of its own."""
     registry = MlflowRegistry(uri, deadline=5)
-    journal = MlflowJournal(registry.worker, AlwaysHeld(), lambda _: None, Aliases(), pace)
+    journal = MlflowJournal(registry.worker, AlwaysHeld(), lambda _: WOKEN.set(), Aliases(), Pace(again=0.2))
     yield journal
     await journal.close()
     await registry.close()
@@ -59,15 +61,23 @@ def rollout(model: str, *outbox: Record, ref: Ref = REF) -> Rollout:
 
 async def written(journal: MlflowJournal, about: Rollout, stable: str = "", candidate: str = "") -> Posted:
     """Post the outbox as the loop does, again and again until all of it is written."""
-    wanted = Post(about.status.outbox, stable, candidate)
-    ids, until = frozenset(record.id for record in about.status.outbox), time.monotonic() + LATEST
-    while time.monotonic() < until:
-        await journal.post(about, wanted)
-        found = await journal.posted(about)
-        if isinstance(found, Value) and found.value.ids >= ids:
-            return found.value
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"not written: {await journal.posted(about)}")
+    ids = frozenset(record.id for record in about.status.outbox)
+    async with asyncio.timeout(LATEST):
+        while True:
+            found = await attempted(journal, about, Post(about.status.outbox, stable, candidate))
+            if isinstance(found, Value) and found.value.ids >= ids:
+                return found.value
+            await asyncio.sleep(0.1)  # as the loop looks again later
+
+
+async def attempted(journal: MlflowJournal, about: Rollout, wanted: Post) -> object:
+    """Post once, and return what became of it."""
+    WOKEN.clear()
+    await journal.post(about, wanted)
+    while isinstance(found := await journal.posted(about), Busy):
+        await WOKEN.wait()
+        WOKEN.clear()
+    return found
 
 
 def files(server: MlflowServer, made: Registered, ref: Ref = REF) -> dict[str, dict[str, object]]:
@@ -247,7 +257,7 @@ async def test_one_who_leads_no_more_writes_no_more(mlflow_server: MlflowServer)
     lease = AlwaysHeld()
     with _deposed(lease):
         registry = MlflowRegistry(mlflow_server.uri, deadline=5)
-        kept = MlflowJournal(registry.worker, lease, lambda _: None, Aliases())
+        kept = MlflowJournal(registry.worker, lease, lambda _: WOKEN.set(), Aliases())
         await _failure(kept, rollout("deposed", recorded("1", "Promoted")))
         await registry.close()
     assert files(mlflow_server, made) == {}
@@ -262,10 +272,8 @@ def _deposed(lease: AlwaysHeld) -> Iterator[None]:
 
 async def _failure(journal: MlflowJournal, about: Rollout) -> Failed:
     """Post, and return why it was not written."""
-    await journal.post(about, Post(about.status.outbox, "1", ""))
     async with asyncio.timeout(LATEST):
-        while isinstance(found := await journal.posted(about), Busy):
-            await asyncio.sleep(0.02)
+        found = await attempted(journal, about, Post(about.status.outbox, "1", ""))
     assert isinstance(found, Failed), found
     return found
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from modelramp import __version__
 from modelramp.adapters.authors import spec_managers
 from modelramp.api import dump_status
-from modelramp.rollout.archive import HISTORY, HISTORY_BYTES, shelve, size
+from modelramp.rollout.archive import HISTORY, HISTORY_BYTES, OUTBOX, OUTBOX_BYTES, address, shelve, size
+from modelramp.rollout.observation import Failed, NoData, Posted, Value
 from modelramp.rollout.record import LONGEST_MESSAGE, plan_hash
 from modelramp.rollout.status import Finding, Pin, Record, Status, VerdictKind
 from tests.scenarios.player import REF, Player
@@ -157,3 +158,70 @@ def test_managers_are_those_of_the_spec_the_newest_of_each_field() -> None:
         {"manager": "labeller", "fieldsV1": {"f:metadata": {"f:labels": {}}}},
     ]
     assert spec_managers(managed) == {"model.version": "argocd", "approve": "kubectl", "": "kubectl"}
+
+
+def waiting(count: int, versions: int = 3) -> tuple[Record, ...]:
+    events = ("AttemptStarted", "RolledBack", "ManualRollback")
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return tuple(
+        Record(
+            start + timedelta(minutes=number),
+            str(number % versions),
+            events[number // versions % 3],
+            "because " * 20,
+            id=str(number),
+            evidence=(Finding("guardrail errors", VerdictKind.FAIL, value=0.3, max=0.05),),
+        )
+        for number in range(count)
+    )
+
+
+def posted(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    outbox: tuple[Record, ...] = ()
+    for record in records:
+        outbox = address(outbox, (record,), Failed("RegistryUnreachable", ""))
+    return outbox
+
+
+@pytest.mark.parametrize("versions", [3, 1000])
+def test_a_registry_that_is_away_for_long_loses_no_decision(versions: int) -> None:
+    made = waiting(1000, versions)
+    kept = posted(made)
+    assert len(kept) <= OUTBOX
+    assert sum(map(size, kept)) <= OUTBOX_BYTES
+    assert sum(record.times or 1 for record in kept) == len(made), "each is said, alone or among others"
+    assert kept[-20:] == made[-20:], "the newest are whole"
+    if versions < OUTBOX:
+        assert {(record.version, record.event) for record in kept} == {(each.version, each.event) for each in made}
+
+
+def test_what_the_registry_has_leaves_the_outbox_and_nothing_else_does() -> None:
+    first, second, third = waiting(3)
+    seen = Value(Posted(frozenset({first.id, "of another life"})))
+    assert address((first, second), (third,), seen) == (second, third)
+    assert address((first, second), (), None) == (first, second)
+    assert address((first, second), (third,), NoData("JournalOff", "")) == ()
+
+
+def test_the_registry_gets_every_record_once_it_is_back_and_traffic_never_waited() -> None:
+    player = played("pin 2", "run 2h", "away registry", "errors 2 0.3 from 10", "run 2h", "operator restart", "run 1h")
+    status = player.world.objects[REF].status
+    assert (status.phase.value, status.stable and status.stable.version) == ("RolledBack", "1")
+    (audit,) = [found for found in status.conditions if found.type == "AuditRecorded"]
+    assert (audit.status, audit.reason) == ("False", "Unreachable")
+    assert [record.event for record in status.outbox] == ["RolledBack"]
+    for command in ("back registry", "run 1m"):
+        player.play(command)
+    status = player.world.objects[REF].status
+    assert status.outbox == ()
+    assert tuple(player.world.records[REF].values()) == history(player)
+    assert player.world.aliases[REF] == ("1", "")
+    (audit,) = [found for found in status.conditions if found.type == "AuditRecorded"]
+    assert (audit.status, audit.reason) == ("True", "Recorded")
+
+
+def test_a_story_that_is_written_costs_nothing_more() -> None:
+    player = played("pin 2", "run 12h")
+    writes = len(player.world.writes)
+    player.play("run 24h")
+    assert len(player.world.writes) == writes

@@ -6,6 +6,9 @@
 - {name: MODELRAMP_LEASE_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 - {name: MODELRAMP_LEASE_NAME, value: {{ include "modelramp.fullname" . | quote }}}
 - {name: MLFLOW_TRACKING_URI, value: {{ required "mlflow.uri is not set: the MLflow server's address, such as http://mlflow.mlflow.svc:5000" .Values.mlflow.uri | quote }}}
+- {name: MODELRAMP_JOURNAL, value: {{ .Values.mlflow.journal.enabled | quote }}}
+- {name: MODELRAMP_ALIAS_STABLE, value: {{ .Values.mlflow.journal.aliases.stable | default "none" | quote }}}
+- {name: MODELRAMP_ALIAS_CANDIDATE, value: {{ .Values.mlflow.journal.aliases.candidate | default "none" | quote }}}
 - {name: MODELRAMP_PROMETHEUS_URL, value: {{ required "prometheus.url is not set: Prometheus' address, such as http://prometheus.monitoring.svc:9090" .Values.prometheus.url | quote }}}
 {{- if .Values.prometheus.tokenSecret }}
 - {name: MODELRAMP_PROMETHEUS_TOKEN_FILE, value: /etc/modelramp/prometheus-token/token}

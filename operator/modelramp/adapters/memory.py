@@ -10,7 +10,18 @@ from modelramp.adapters.world import Question, StoredRoute, StoredWorkload, Worl
 from modelramp.lease import AlwaysHeld, Lease
 from modelramp.ports import Conflict, Deposed, Done, Ports, Ref, Rollout, Written
 from modelramp.rollout.actions import Event, Post, SetTraffic
-from modelramp.rollout.observation import Busy, Effect, Failed, ModelVersion, NoData, Posted, Reading, Route, Value, Workload
+from modelramp.rollout.observation import (
+    Busy,
+    Effect,
+    Failed,
+    ModelVersion,
+    NoData,
+    Posted,
+    Reading,
+    Route,
+    Value,
+    Workload,
+)
 from modelramp.rollout.status import Pin, Status
 
 _VERSION = re.compile(r'-v(?P<backend>\d+)"|version="(?P<label>[^"]+)"')
