@@ -206,6 +206,14 @@ class Finding(Block):
     """Failed verdicts that counted towards the limit."""
     query: str | None = None
     """The query, with its placeholders."""
+    found: str | None = None
+    """What a gate found."""
+    bound: str | None = None
+    """What a gate asks for."""
+    source: str | None = None
+    """Where a gate looked for it."""
+    override: str | None = None
+    """Why a gate that failed was passed all the same."""
 
 
 class Record(Block):

@@ -14,7 +14,7 @@ from modelramp.rollout.status import Attempt, Finding, GateResult, Phase, Pin, R
 from modelramp.rollout.traffic import BY_HAND
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, watched
 
-APPROVED, PAUSED, RESUMED = "Approved", "Paused", "Resumed"
+APPROVED, PAUSED, RESUMED, OVERRIDDEN = "Approved", "Paused", "Resumed", "Overridden"
 """Decisions of people that lead to no other state of the machine."""
 LONGEST_MESSAGE, LONGEST_QUERY, MOST_FINDINGS = 1000, 1000, 64
 _GATED = (SignalKind.ACCEPT, SignalKind.REFUSE)
@@ -32,7 +32,7 @@ class Decided:
 
 def record(turn: Turn, signal: Signal, after: Status, decided: Decided | None) -> tuple[Record, ...]:
     """Return this turn's records, oldest first; none when nothing was decided. `after` has its columns."""
-    said = (*_by_people(turn, signal), *((decided,) if decided else ()))
+    said = (*_by_people(turn, signal), *_overridden(signal, after), *((decided,) if decided else ()))
     return tuple(_record(turn, signal, after, each) for each in said)
 
 
@@ -49,6 +49,13 @@ def _by_people(turn: Turn, signal: Signal) -> Iterator[Decided]:
     approval = progress.demands(turn, attempt)[2] if status.phase is Phase.RAMPING else ""
     if approval and signal.kind in (SignalKind.RAMP, SignalKind.FINISH):
         yield Decided(APPROVED, attempt.version, f'spec.approve is "{approval}"')
+
+
+def _overridden(signal: Signal, after: Status) -> Iterator[Decided]:
+    """Yield that gates which failed are passed all the same: an exception is never silent."""
+    gates = after.attempt.gates if after.attempt and signal.kind in _GATED else ()
+    if told := "; ".join(f"{result.gate}: {result.override}" for result in gates if result.overridden):
+        yield Decided(OVERRIDDEN, after.attempt.version if after.attempt else "", told)
 
 
 def _is_paused(status: Status, attempt: Attempt) -> bool:
@@ -91,7 +98,7 @@ def _pin(before: Status, after: Status, version: str) -> Pin | None:
 
 def _by(turn: Turn, signal: Signal, decided: Decided) -> str:
     """Return who asked for it: the manager of the field that says so, or the author of the route."""
-    people = {PAUSED: "paused", RESUMED: "paused", APPROVED: "approve"}
+    people = {PAUSED: "paused", RESUMED: "paused", APPROVED: "approve", OVERRIDDEN: "gates.overrides"}
     if signal.kind is SignalKind.REVERT:
         route = turn.seen.route
         return route.value.author if signal.reason == BY_HAND and isinstance(route, Value) else ""
@@ -123,8 +130,10 @@ def _evidence(turn: Turn, signal: Signal, after: Status) -> Iterator[Finding]:
 
 
 def _gate(result: GateResult) -> Finding:
-    verdict = VerdictKind.PASS if result.passed else VerdictKind.FAIL
-    return Finding(f"gate {result.gate}", verdict, result.reason, result.message[:LONGEST_MESSAGE])
+    verdict = VerdictKind.PASS if result.passed and not result.overridden else VerdictKind.FAIL
+    finding = Finding(f"gate {result.gate}", verdict, result.reason, result.message[:LONGEST_MESSAGE])
+    override = result.override[:LONGEST_MESSAGE]
+    return replace(finding, found=result.value, bound=result.bound, source=result.source, override=override)
 
 
 def _pods(turn: Turn, attempt: Attempt) -> Iterator[Finding]:

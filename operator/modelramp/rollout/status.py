@@ -136,7 +136,7 @@ class Finding:
     """One thing that a decision rests on: what was checked, what it said, within which bounds.
 
     `samples` are the requests, or the passes in a row, that stand behind it; durations are seconds. `query` still
-    has its placeholders.
+    has its placeholders. Of a gate, `found` and `bound` are texts, and `source` is where it was looked for.
     """
 
     check: str
@@ -150,6 +150,10 @@ class Finding:
     samples: int | None = None
     failures: int | None = None
     query: str = ""
+    found: str = ""
+    bound: str = ""
+    source: str = ""
+    override: str = ""
 
 
 @dataclass(frozen=True, slots=True)
