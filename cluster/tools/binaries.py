@@ -70,6 +70,7 @@ BINARIES: Mapping[str, Binary] = {
             versioned_by="helm.sh/helm/v3",
         ),
         Binary("kind", module="kind", package="sigs.k8s.io/kind"),
+        Binary("kstatus", module="kstatus"),
     )
 }
 

@@ -155,7 +155,8 @@ def _commands(subject: Subject) -> Iterator[str]:
         yield f"go back to version {back}: {_patch(subject.ref, {'model': {'version': back}})}"
     if status.phase in (Phase.ROLLED_BACK, Phase.REJECTED):
         anew = str(int(spec.retry) + 1) if spec.retry.isdecimal() else "1"  # one that was used before asks for nothing
-        yield f"try version {spec.version} again: {_patch(subject.ref, {'retry': anew})}"
+        freed = {"abort": None} if spec.aborted else {}  # an abort that is still there asks for the opposite
+        yield f"try version {spec.version} again: {_patch(subject.ref, {'retry': anew, **freed})}"
 
 
 def _patch(ref: Ref, spec: Mapping[str, Any]) -> str:

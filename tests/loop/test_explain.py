@@ -138,6 +138,12 @@ def test_rolled_back_with_what_is_not_tried_again_and_how_to(retry: str, anew: s
     assert f'{{"spec":{{"retry":"{anew}"}}}}' in account["You can"]
 
 
+def test_another_try_after_an_abort_takes_the_abort_away() -> None:
+    status = replace(RAMPING, phase=Phase.ROLLED_BACK, reason="Aborted", candidate=None)
+    account = said(status, replace(SPEC, abort=SPEC.version))
+    assert '{"spec":{"retry":"1","abort":null}}' in account["You can"]
+
+
 def test_a_split_that_is_not_in_effect_is_told() -> None:
     late = Condition("TrafficConverged", "False", "WaitingForRouter", "stored, not yet taken up", 3, NOW)
     assert said(replace(RAMPING, conditions=(late,)))["Why"].splitlines()[1] == (
