@@ -13,6 +13,7 @@ from modelramp.api.durations import format_duration
 from modelramp.ports import Ref
 from modelramp.rollout.spec import Plan, Spec
 from modelramp.rollout.status import Attempt, Phase, Record, Status, VerdictKind
+from modelramp.rollout.traffic import WITH_CANDIDATE
 
 _ASIDE = 12
 HISTORY = 5
@@ -105,12 +106,8 @@ def _next(subject: Subject) -> str:
         return "correct the spec; what runs stays"
     plan = status.attempt.plan if status.attempt else subject.spec.plan
     match status.phase:
-        case Phase.PENDING:
-            ahead = f"version {subject.spec.version} is judged by the gates"
-        case Phase.GATING:
-            ahead = f"once every gate has passed, the pods of version {subject.spec.version} start"
-        case Phase.STARTING:
-            ahead = f"once its pods are ready: {_after_start(status, plan)}"
+        case Phase.PENDING | Phase.GATING | Phase.STARTING | Phase.STAGING:
+            ahead = _before_traffic(status, subject.spec.version, plan)
         case Phase.SHADOWING:
             ahead = f"after the shadow: {_upwards(plan, 0)}"
         case Phase.RAMPING:
@@ -124,6 +121,15 @@ def _next(subject: Subject) -> str:
         case never:
             assert_never(never)
     return ahead
+
+
+def _before_traffic(status: Status, version: str, plan: Plan) -> str:
+    if status.phase is Phase.PENDING:
+        return f"version {version} is judged by the gates"
+    if status.phase is Phase.GATING:
+        return f"once every gate has passed, the pods of version {version} start"
+    until = "its staging gates have passed" if status.phase is Phase.STAGING else "its pods are ready"
+    return f"once {until}: {_after_start(status, plan)}"
 
 
 def _after_start(status: Status, plan: Plan) -> str:
@@ -148,7 +154,7 @@ def _commands(subject: Subject) -> Iterator[str]:
         return
     if status.reason == "AwaitingApproval":
         yield status.message.rpartition("waiting for ")[2]
-    if status.stable and status.candidate and status.phase in (Phase.SHADOWING, Phase.RAMPING, Phase.STARTING):
+    if status.stable and status.candidate and status.phase in WITH_CANDIDATE:
         yield f"stop it: {_patch(subject.ref, {'abort': status.candidate.version})}"
     if status.phase is Phase.PROMOTED and status.previous:
         back = status.previous[0].version

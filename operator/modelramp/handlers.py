@@ -25,6 +25,7 @@ from modelramp.adapters.kinds import (
     DEPLOYMENT,
     DISRUPTION_BUDGET,
     FIELD_MANAGER,
+    JOB,
     MANAGED_BY,
     MODEL_DEPLOYMENT,
     POD,
@@ -37,7 +38,7 @@ from modelramp.ports import Clock, Ref
 
 log = logging.getLogger(__name__)
 
-WATCHED = (MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, POD, SERVICE, DISRUPTION_BUDGET, AUTOSCALER)
+WATCHED = (MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, JOB, POD, SERVICE, DISRUPTION_BUDGET, AUTOSCALER)
 OURS = f"{MANAGED_BY}={FIELD_MANAGER}"
 URGENT = (MODEL_DEPLOYMENT, CONFIG_MAP)
 """What people edit; a retreat by hand goes ahead of pods that come and go."""

@@ -21,7 +21,6 @@ from modelramp.rollout.observation import (
 )
 from modelramp.rollout.progress import compares
 from modelramp.rollout.status import Phase
-from modelramp.rollout.turn import WITH_TRAFFIC
 from modelramp.sampling import Sampler
 
 _NOT_ASKED = NoData("NotAsked", "")
@@ -29,11 +28,10 @@ _NOT_ASKED = NoData("NotAsked", "")
 
 async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Evidence | None) -> Observation:
     """Return what the world looks like now; asks only what can matter this turn."""
-    route, workloads, model, stable_model, measurements, journal = await asyncio.gather(
+    route, (workloads, rehearsals), (model, stable_model), measurements, journal = await asyncio.gather(
         ports.traffic.read(rollout),
-        ports.workloads.read(rollout),
-        _model(ports, rollout),
-        _stable_model(ports, rollout),
+        asyncio.gather(ports.workloads.read(rollout), ports.rehearsals.read(rollout)),
+        asyncio.gather(_model(ports, rollout), _stable_model(ports, rollout)),
         sampler.collect(rollout, evidence),
         ports.journal.posted(rollout),
     )
@@ -45,6 +43,7 @@ async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Ev
         route=route,
         effect=await _effect(ports, rollout, route, workloads),
         workloads=workloads,
+        rehearsals=rehearsals,
         model=model,
         stable_model=stable_model,
         measurements=measurements,
@@ -80,7 +79,7 @@ def _moves(rollout: Rollout, route: Reading[Route], workloads: Reading[Mapping[s
     status = rollout.status
     if traffic.desired(status) is None:
         return False
-    if status.phase in (*WITH_TRAFFIC, Phase.STARTING) or rollout.deleting or not isinstance(route, Value):
+    if status.phase in traffic.WITH_CANDIDATE or rollout.deleting or not isinstance(route, Value):
         return True
     at_rest = any(found.type == "TrafficConverged" and found.status == "True" for found in status.conditions)
     return not at_rest or bool(traffic.leaving(status, rollout.spec.serving.keep_warm, route, workloads))

@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from modelramp.ports import Done, Ports, Rollout, Written
-from modelramp.rollout.actions import Action, Claim, Post, Release, RunVersion, SetTraffic, StopVersion
+from modelramp.rollout.actions import (
+    Action,
+    Claim,
+    Post,
+    Release,
+    RunRehearsal,
+    RunVersion,
+    SetTraffic,
+    StopRehearsal,
+    StopVersion,
+)
 
 
 async def perform(ports: Ports, rollout: Rollout, actions: Iterable[Action]) -> Written:
@@ -23,15 +33,29 @@ async def do(ports: Ports, rollout: Rollout, action: Action) -> Written:
     match action:
         case SetTraffic():
             return await ports.traffic.write(rollout, action)
-        case RunVersion(pin):
-            return await ports.workloads.run(rollout, pin)
-        case StopVersion(version):
-            return await ports.workloads.stop(rollout, version)
+        case RunVersion() | StopVersion() | RunRehearsal() | StopRehearsal():
+            return await _do_with_pods(ports, rollout, action)
         case Post():
             return await ports.journal.post(rollout, action)
         case Claim():
             return await ports.objects.claim(rollout)
         case Release():
             return await ports.objects.release(rollout)
+        case other:
+            assert_never(other)
+
+
+async def _do_with_pods(
+    ports: Ports, rollout: Rollout, action: RunVersion | StopVersion | RunRehearsal | StopRehearsal
+) -> Written:
+    match action:
+        case RunVersion(pin):
+            return await ports.workloads.run(rollout, pin)
+        case StopVersion(version):
+            return await ports.workloads.stop(rollout, version)
+        case RunRehearsal():
+            return await ports.rehearsals.run(rollout, action)
+        case StopRehearsal(attempt):
+            return await ports.rehearsals.stop(rollout, attempt)
         case other:
             assert_never(other)

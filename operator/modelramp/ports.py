@@ -11,8 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from modelramp.rollout.actions import Event, Post, SetTraffic
-from modelramp.rollout.observation import Busy, Effect, Failed, ModelVersion, Posted, Reading, Route, Workload
+from modelramp.rollout.actions import Event, Post, RunRehearsal, SetTraffic
+from modelramp.rollout.observation import (
+    Busy,
+    Effect,
+    Failed,
+    ModelVersion,
+    Posted,
+    Reading,
+    Rehearsal,
+    Route,
+    Workload,
+)
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Pin, Status
 
@@ -103,6 +113,25 @@ class Workloads(Protocol):
         ...
 
 
+class Rehearsals(Protocol):
+    """What is replayed to pods before their first traffic."""
+
+    async def read(self, rollout: Rollout) -> Reading[Mapping[str, Rehearsal | Busy | Failed]]:
+        """Read every rehearsal that this object owns, by attempt.
+
+        Busy says what keeps it from an end, if anything; Failed why it could not be begun.
+        """
+        ...
+
+    async def run(self, rollout: Rollout, wanted: RunRehearsal) -> Written:
+        """Begin an attempt's rehearsal; one that is there already, running or ended, stays as it is."""
+        ...
+
+    async def stop(self, rollout: Rollout, attempt: str) -> Written:
+        """Delete an attempt's rehearsal with its pods."""
+        ...
+
+
 class Traffic(Protocol):
     """The route: the one place that says which version answers."""
 
@@ -169,6 +198,7 @@ class Ports:
 
     objects: Objects
     workloads: Workloads
+    rehearsals: Rehearsals
     traffic: Traffic
     registry: Registry
     journal: Journal

@@ -23,6 +23,7 @@ from modelramp.adapters.objects import ClusterObjects
 from modelramp.adapters.podspec import PodSettings
 from modelramp.adapters.prometheus import PrometheusMetrics
 from modelramp.adapters.proxies import Proxies
+from modelramp.adapters.rehearsals import ClusterRehearsals
 from modelramp.adapters.routers import Routers
 from modelramp.adapters.routes import RoutesByBackend
 from modelramp.adapters.steered import Steerage, SteeredRoutes
@@ -77,6 +78,7 @@ async def wire(
     ports = Ports(
         objects=ClusterObjects(world.store, writer),
         workloads=ClusterWorkloads(world.cluster, world.store, writer, _pods(settings)),
+        rehearsals=ClusterRehearsals(world.cluster, world.store, writer, _pods(settings)),
         traffic=TimedTraffic(_routes(world, writer, session, metrics), woken, telemetry.retreated),
         registry=registry,
         journal=journal,

@@ -51,7 +51,7 @@ class Caller:
         return cls(
             request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
             traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
-            Arm.SHADOW if headers.get("x-modelramp-arm") == Arm.SHADOW else Arm.LIVE,
+            next((arm for arm in Arm if headers.get("x-modelramp-arm") == arm), Arm.LIVE),
         )
 
 

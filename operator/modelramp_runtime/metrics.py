@@ -1,7 +1,8 @@
 """What the server counts: names, labels and their bounds.
 
-Every series carries `model`, `version`, and `arm` (`live`, or `shadow` for mirrored requests), so that two versions
-and the two arms of one never mix. Label values are bounded: outputs and classes past a limit are `__other__`.
+Every series carries `model`, `version`, and `arm` (`live`, `shadow` for mirrored requests, or `staging` for a
+rehearsal's), so that two versions and the arms of one never mix. Label values are bounded: outputs and classes past a
+limit are `__other__`.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ _CLASS_LENGTH = 64
 
 
 class Arm(StrEnum):
-    """Whether callers get this answer, or only the comparison does."""
+    """Whether callers get this answer, or only the comparison does, or a rehearsal before any traffic."""
 
     LIVE = "live"
     SHADOW = "shadow"
+    STAGING = "staging"
 
 
 class ValueHistogram(Collector):
@@ -76,6 +78,10 @@ class ValueHistogram(Collector):
 _without_created: Callable[[], None] = disable_created_metrics
 _VERSION = ("model", "version")
 _ARM = (*_VERSION, "arm")
+
+
+ArmSeries = tuple[Gauge, Histogram, Histogram, Histogram, Histogram]
+"""In flight, duration, predict, bytes received, bytes sent."""
 
 
 class Metrics:
@@ -128,22 +134,27 @@ class Metrics:
 
     def _start_at_zero(self) -> None:
         # A rate over a series that appears with its first error misses that error.
-        for arm in Arm:
+        for arm in (Arm.LIVE, Arm.SHADOW):
             self._requests.labels(*self._model, arm, "200")
             for kind in Kind:
                 self._errors.labels(*self._model, arm, kind)
-        self._of = {
-            arm: (
-                self._in_flight.labels(*self._model, arm),
-                self._duration.labels(*self._model, arm),
-                self._predict.labels(*self._model, arm),
-                self._received.labels(*self._model, arm),
-                self._sent.labels(*self._model, arm),
-            )
-            for arm in Arm
-        }
+        self._of = {arm: self._series(arm) for arm in (Arm.LIVE, Arm.SHADOW)}
         for result in EDITS:
             self._edits.labels(*self._model, result)
+
+    def _series(self, arm: Arm) -> ArmSeries:
+        labels = (*self._model, arm)
+        return (
+            self._in_flight.labels(*labels),
+            self._duration.labels(*labels),
+            self._predict.labels(*labels),
+            self._received.labels(*labels),
+            self._sent.labels(*labels),
+        )
+
+    def _at(self, arm: Arm) -> ArmSeries:
+        """Return an arm's series; the one of rehearsals appears with the first of its requests."""
+        return self._of.get(arm) or self._of.setdefault(arm, self._series(arm))
 
     def loaded(self, seconds: float) -> None:
         """Note how long the model took to load."""
@@ -151,11 +162,11 @@ class Metrics:
 
     def arrived(self, arm: Arm) -> None:
         """Count a request in."""
-        self._of[arm][0].inc()
+        self._at(arm)[0].inc()
 
     def answered(self, arm: Arm, code: int, seconds: float, sent: int) -> None:
         """Count a request out, with its status, its duration and its answer's bytes."""
-        in_flight, duration, _, _, answers = self._of[arm]
+        in_flight, duration, _, _, answers = self._at(arm)
         in_flight.dec()
         duration.observe(seconds)
         answers.observe(sent)
@@ -163,7 +174,7 @@ class Metrics:
 
     def received(self, arm: Arm, size: int) -> None:
         """Count the bytes of a request's body."""
-        self._of[arm][3].observe(size)
+        self._at(arm)[3].observe(size)
 
     def edited(self, policy: str, *, is_used: bool) -> None:
         """Count an edit of the policy, and tell which is in force now."""
@@ -185,7 +196,7 @@ class Metrics:
 
     def predicted(self, arm: Arm, seconds: float) -> None:
         """Count one call of the model's predict."""
-        self._of[arm][2].observe(seconds)
+        self._at(arm)[2].observe(seconds)
 
     def not_finite(self, arm: Arm, output: str, count: int) -> None:
         """Count predictions that are NaN or infinite; a count of 0 makes the series appear."""
@@ -193,7 +204,7 @@ class Metrics:
 
     def expect(self, outputs: Outputs) -> None:
         """Let the series of these outputs begin at zero."""
-        for arm in Arm:
+        for arm in (Arm.LIVE, Arm.SHADOW):
             for name in outputs:
                 self.not_finite(arm, name, 0)
 

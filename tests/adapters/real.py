@@ -19,6 +19,7 @@ from modelramp.adapters.kubernetes import Cluster, Listing
 from modelramp.adapters.objects import ClusterObjects
 from modelramp.adapters.podspec import PodSettings
 from modelramp.adapters.proxies import Pace, Proxies
+from modelramp.adapters.rehearsals import ClusterRehearsals
 from modelramp.adapters.routers import Routers
 from modelramp.adapters.routes import RoutesByBackend
 from modelramp.adapters.store import Store
@@ -71,6 +72,7 @@ class Process:
         self.writer = Writer(self.cluster, self.store, self.lease)
         self.objects = ClusterObjects(self.store, self.writer)
         self.workloads = ClusterWorkloads(self.cluster, self.store, self.writer, POD_SETTINGS)
+        self.rehearsals = ClusterRehearsals(self.cluster, self.store, self.writer, POD_SETTINGS)
         self.routers = Routers(self.store, self.writer, ROUTER_SETTINGS)
         self.proxies = Proxies(self.store, self.session, self.pace)
         self.traffic = RoutesByBackend(

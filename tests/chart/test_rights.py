@@ -20,7 +20,8 @@ from modelramp.adapters.leases import Claim, Held, LeaseObject
 from modelramp.adapters.store import Store
 from modelramp.handlers import WATCHED, Watches
 from modelramp.ports import Done, Ref
-from modelramp.rollout.actions import Event, SetTraffic
+from modelramp.rollout.actions import Event, RunRehearsal, SetTraffic
+from modelramp.rollout.gates.spec import StagingGate
 from modelramp.rollout.observation import Failed, Split
 from modelramp.rollout.status import Status
 from tests.adapters.real import Process, install_definition, new_namespace, pin, read
@@ -34,6 +35,7 @@ EVERYWHERE = {
     "modeldeployments.modelramp.dev/status": {"update"},
     "modeldeployments.modelramp.dev/finalizers": {"update"},  # owner references block its deletion
     "deployments.apps": {"get", "list", "watch", "create", "patch", "delete"},
+    "jobs.batch": {"get", "list", "watch", "create", "delete"},
     "configmaps": {"get", "list", "watch", "create", "patch"},
     "pods": {"list", "watch"},
     "services": {"get", "list", "watch", "create", "patch", "delete"},
@@ -47,6 +49,7 @@ EVERYWHERE = {
 WRITES = {
     "modeldeployments": {"PATCH", "PUT"},
     "deployments": {"PATCH", "DELETE"},  # what is applied and not there is created: both verbs are asked for
+    "jobs": {"GET", "POST", "DELETE"},
     "configmaps": {"POST", "PATCH"},
     "services": {"PATCH", "DELETE"},
     "serviceaccounts": {"PATCH"},
@@ -227,6 +230,10 @@ async def roll_out(process: Process, namespace: str) -> None:
     assert await process.objects.claim(rollout) == Done()
     for version in ("7", "8"):
         assert await process.workloads.run(rollout, pin(version)) == Done()
+    rehearsal = RunRehearsal("8-abc123", pin("8"), StagingGate(), pin("7"), timedelta(minutes=5))
+    for _ in range(2):
+        assert await process.rehearsals.run(rollout, rehearsal) == Done()
+    assert await process.rehearsals.stop(rollout, "8-abc123") == Done()
     for weight in (10, 0):
         split = Split({"7": 100 - weight, "8": weight})
         wanted = SetTraffic(split, "7", ("7", "8"), retreat=not weight, why="test")

@@ -14,11 +14,13 @@ from datetime import timedelta
 
 from modelramp.rollout import guardrails as rails
 from modelramp.rollout import traffic
-from modelramp.rollout.actions import Post, Release, SetTraffic, StopVersion
+from modelramp.rollout.actions import Post, Release, RunRehearsal, SetTraffic, StopRehearsal, StopVersion
 from modelramp.rollout.decide import Decision, decide
-from modelramp.rollout.observation import Failed, Measurement, NoData, Value
+from modelramp.rollout.observation import Failed, Measurement, NoData, Rehearsal, Value
+from modelramp.rollout.staging import is_judged
 from modelramp.rollout.status import AttemptKind, Phase, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, SignalKind
+from tests.properties.rehearsals import FAST, SMALL, asked_for
 from tests.properties.worlds import NOW, Dice, World, reading, worlds
 
 COUNT = int(os.environ.get("PROPERTY_TURNS", "2000"))
@@ -79,7 +81,7 @@ def test_1_weights_sum_to_100_and_stable_is_always_there(world: World) -> bool:
     return bool(found)
 
 
-@over(Phase.STARTING)
+@over(Phase.STARTING, Phase.STAGING)
 def test_2_nobody_is_sent_to_a_version_that_the_router_cannot_connect_to(world: World) -> bool:
     effect, attempt = world.seen.effect, world.status.attempt
     if not isinstance(effect, Value) or attempt is None or attempt.version not in effect.value.unreachable:
@@ -244,18 +246,14 @@ def test_9_deletion_leaves_all_traffic_on_stable_and_never_hangs(world: World) -
     return bool(writes(early))
 
 
-@over(Phase.STARTING, *WITH_TRAFFIC)
+@over(Phase.STARTING, Phase.STAGING, *WITH_TRAFFIC)
 def test_10_the_resolved_pin_never_changes_within_an_attempt(world: World) -> bool:
     before, after = world.status, turn(world).status
     assert before.attempt is not None
     assert before.candidate is not None
     if after.phase is Phase.PROMOTED and after.stable and after.stable.version == before.candidate.version:
         assert after.stable in (before.candidate, before.stable, *before.previous)
-    if (
-        after.phase not in (Phase.STARTING, *WITH_TRAFFIC)
-        or after.attempt is None
-        or after.attempt.id != before.attempt.id
-    ):
+    if after.phase not in traffic.WITH_CANDIDATE or after.attempt is None or after.attempt.id != before.attempt.id:
         return False
     assert after.candidate == before.candidate
     assert after.attempt.plan == before.attempt.plan
@@ -311,6 +309,62 @@ def test_no_traffic_before_every_gate_has_passed(world: World) -> bool:
     return True
 
 
+@over(Phase.STARTING, Phase.STAGING)
+def test_no_traffic_live_or_mirrored_before_the_staging_gates_have_passed(world: World) -> bool:
+    before, decision = world.status, turn(world)
+    assert before.attempt is not None
+    assert before.candidate is not None
+    after, version = decision.status, before.candidate.version
+    wanted = asked_for(before.attempt.plan.gates)
+    if not wanted or before.attempt.kind is AttemptKind.RETURN or after.attempt is None:
+        return False
+    if after.attempt.id != before.attempt.id or not share(after, version):
+        return False
+    assert wanted <= {result.gate for result in after.attempt.gates if result.passed}
+    assert all(result.passed for result in after.attempt.gates)
+    return True
+
+
+@over(Phase.STAGING)
+def test_unknown_or_out_of_bounds_passes_no_staging_gate(world: World) -> bool:
+    decision, attempt, seen = turn(world), world.status.attempt, world.seen.rehearsals
+    assert attempt is not None
+    if decision.signal.kind is not SignalKind.ACCEPT:
+        return False
+    gate, fallback = attempt.plan.gates.staging, attempt.plan.gates.rollback
+    found = seen.value.get(attempt.id) if isinstance(seen, Value) else None
+    if gate is not None:
+        assert isinstance(found, Rehearsal)
+        assert found.candidate is not None
+        assert 1 - found.candidate.answered / gate.requests <= gate.error_rate + 1e-9
+        for bound, value in ((gate.p50, found.candidate.p50), (gate.p99, found.candidate.p99)):
+            assert bound is None or value == FAST
+        assert gate.memory is None or found.candidate.memory == SMALL
+    if fallback and fallback.required and world.status.stable:
+        assert world.spec.serving.keep_warm > 0
+        assert isinstance(found, Rehearsal)
+        assert found.fallback is not None
+        assert found.fallback.answered
+    return gate is not None
+
+
+@over(Phase.STAGING)
+def test_an_attempt_is_rehearsed_once_and_what_is_over_is_cleared_away(world: World) -> bool:
+    decision, seen = turn(world), world.seen.rehearsals
+    begun = [action.attempt for action in decision.actions if isinstance(action, RunRehearsal)]
+    ended = {action.attempt for action in decision.actions if isinstance(action, StopRehearsal)}
+    there = seen.value.items() if isinstance(seen, Value) else ()
+    known = {attempt for attempt, found in there if not isinstance(found, Failed)}
+    assert not set(begun) & known
+    assert len(begun) <= 1
+    assert not begun or isinstance(seen, Value)
+    after = decision.status.attempt
+    judged = decision.status.phase is not Phase.STAGING or after is None or is_judged(after)
+    if isinstance(seen, Value) and not world.spec.problem and not world.seen.deleting:
+        assert ended == known - (set() if judged or after is None else {after.id})
+    return bool(begun) or bool(ended)
+
+
 @over()
 def test_pods_are_stopped_only_when_no_route_names_them(world: World) -> bool:
     decision = turn(world)
@@ -324,7 +378,7 @@ def test_pods_are_stopped_only_when_no_route_names_them(world: World) -> bool:
     return bool(stopped)
 
 
-@over(Phase.STARTING)
+@over(Phase.STARTING, Phase.STAGING)
 def test_only_a_first_or_a_former_stable_version_skips_the_ramp(world: World) -> bool:
     before, after = world.status, turn(world).status
     if after.phase is not Phase.PROMOTED or after.stable != before.candidate or before.attempt is None:

@@ -93,6 +93,21 @@ MUTANTS = {
     "a failed gate is overlooked": Mutant(
         "test_no_traffic", "progress.py", "for result in examine(turn) if not", "for result in examine(turn)[:1] if not"
     ),
+    "the shadow does not wait for the staging gates": Mutant(
+        "test_no_traffic_live", "progress.py", "if staging.is_wanted(attempt):", "if False:"
+    ),
+    "silence is as good as a rehearsal": Mutant(
+        "test_unknown_or", "staging.py", 'GateResult(gate, False, "NoResult"', 'GateResult(gate, True, "NoResult"'
+    ),
+    "slow is fast enough": Mutant(
+        "test_unknown_or", "staging.py", "passed = seconds <= bound.total_seconds() + EPSILON", "passed = True"
+    ),
+    "a version that does not answer can be fallen back to": Mutant(
+        "test_unknown_or", "staging.py", "is not None and found.fallback.answered", "is not None"
+    ),
+    "a rehearsal that has ended is run again": Mutant(
+        "test_an_attempt", "staging.py", "or wanted.attempt in known or not", "or not"
+    ),
     "pods go before their route": Mutant("test_pods", "traffic.py", "if _unrouted(version, seen)", "if True"),
     "every version is treated as the first": Mutant(
         "test_only", "progress.py", "if attempt.kind is not AttemptKind.FRESH:", "if True:"

@@ -42,8 +42,9 @@ from modelramp.rollout.spec import (
     Step,
 )
 from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status, VerdictKind
-from modelramp.rollout.traffic import RETREAT, desired
+from modelramp.rollout.traffic import RETREAT, WITH_CANDIDATE, desired
 from modelramp.rollout.turn import WITH_TRAFFIC, watched
+from tests.properties.rehearsals import evidence, rehearsals, rollback_gates, staging_gates
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VERSIONS = ("1", "2", "3", "4")
@@ -105,7 +106,11 @@ def plans(dice: Dice) -> Plan:
     weights = sorted(dice.subset([1, 5, 10, 25, 50], max_size=3))
     steps = tuple(Step(weight, dice.choice(DURATIONS), dice.choice([0, 10]), dice.flag()) for weight in (*weights, 100))
     return Plan(
-        gates=Gates((MetricGate("auc", min=0.9, max_drop=dice.choice([None, 0.01])),)),
+        gates=Gates(
+            (MetricGate("auc", min=0.9, max_drop=dice.choice([None, 0.01])),),
+            staging=staging_gates(dice),
+            rollback=rollback_gates(dice),
+        ),
         shadow=dice.choice([None, Shadow(dice.randint(1, 100), dice.choice(DURATIONS), dice.choice([0, 10]))]),
         steps=dice.choice([steps, steps, steps, ()]),
         guardrails=tuple(guardrail(dice, name) for name in dice.choice([(), ("errors",), ("errors", "latency")])),
@@ -121,22 +126,24 @@ def attempts(dice: Dice, version: str, phase: Phase, kind: AttemptKind) -> Attem
     since = NOW - dice.choice([timedelta(0), timedelta(minutes=1), timedelta(minutes=30), timedelta(hours=30)])
     settled = dice.choice([None, since]) if phase in WITH_TRAFFIC else None
     step = dice.randint(0, len(plan.steps) - 1) if phase is Phase.RAMPING else 0
-    return Attempt(
+    attempt = Attempt(
         f"{version}-abc", version, kind, dice.choice([CURRENT, OLD]), plan, since, since,
         step=step, settled_at=settled, counted_from=dice.randint(0, 50),
     )  # fmt: skip
+    judged = phase in WITH_TRAFFIC or (phase is Phase.STAGING and dice.flag())
+    return replace(attempt, gates=evidence(attempt)) if judged else attempt
 
 
 def statuses(dice: Dice, phase: Phase | None = None) -> Status:
     phase = phase or dice.choice(list(Phase))
     order = dice.shuffled(VERSIONS)
     kinds = [AttemptKind.FRESH, AttemptKind.FRESH, AttemptKind.FRESH, AttemptKind.RETURN]
-    first = phase in (Phase.PENDING, Phase.GATING, Phase.STARTING, Phase.REJECTED) and dice.flag()
+    first = phase in (Phase.PENDING, Phase.GATING, Phase.STARTING, Phase.STAGING, Phase.REJECTED) and dice.flag()
     kind = AttemptKind.FIRST if first else dice.choice(kinds)
-    if phase in (*WITH_TRAFFIC, Phase.GATING) and kind is AttemptKind.RETURN:
+    if phase in (*WITH_TRAFFIC, Phase.GATING, Phase.STAGING) and kind is AttemptKind.RETURN:
         kind = AttemptKind.FRESH
     has_attempt = phase is not Phase.PENDING and (phase not in (Phase.PROMOTED, Phase.RELEASED) or dice.flag())
-    candidate = pin(order[1]) if phase in (Phase.STARTING, *WITH_TRAFFIC) else None
+    candidate = pin(order[1]) if phase in WITH_CANDIDATE else None
     rejected = tuple(
         Rejection(version, dice.choice([CURRENT, OLD]), "GuardrailFailed", "", NOW)
         for version in dice.subset(order[1:], max_size=2)
@@ -268,6 +275,7 @@ def world(dice: Dice, phase: Phase | None = None) -> World:
         workloads=workloads(dice),
         model=models(dice, attempt_version) if attempt_version else None,  # type: ignore[arg-type]
         stable_model=models(dice, status.stable.version) if status.stable else None,  # type: ignore[arg-type]
+        rehearsals=rehearsals(dice, status),
         measurements=measurements,
     )
     return World(spec, status, seen, evidences(dice, spec, status), dice.flag())

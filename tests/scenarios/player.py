@@ -17,12 +17,13 @@ from modelramp.adapters.world import BEGINNING, Question, StoredObject, World
 from modelramp.api.durations import parse_duration
 from modelramp.ports import Ref
 from modelramp.reconcile import Reconciler, TurnFailedError
-from modelramp.rollout.gates.spec import Gates, MetricGate
+from modelramp.rollout.actions import RunRehearsal
+from modelramp.rollout.durations import text
+from modelramp.rollout.gates.spec import Gates, MetricGate, RollbackGate, StagingGate
 from modelramp.rollout.guardrails import due
-from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Value
-from modelramp.rollout.progress import text
+from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Rehearsal, Replay, Value
 from modelramp.rollout.spec import Bounds, FailureLimit, Guardrail, OnNoData, Plan, Serving, Shadow, Spec, Step
-from modelramp.rollout.status import Status
+from modelramp.rollout.status import Pin, Status
 from modelramp.rollout.turn import watched
 from modelramp.sampling import InlineSampler
 
@@ -42,6 +43,10 @@ PLAN = Plan(
     steps=(Step(1, HOUR, 2000), Step(10, HOUR), Step(50, 2 * HOUR), Step(100, HOUR)),
     guardrails=(ERRORS,),
 )
+STAGING = StagingGate(
+    p50=timedelta(milliseconds=20), p99=timedelta(milliseconds=50), memory=512 * 2**20, deadline=timedelta(minutes=10)
+)
+STAGINGS = {"yes": STAGING, "no": None, "brief": replace(STAGING, deadline=timedelta(seconds=10))}
 MOST_TURNS = 5000
 
 
@@ -97,6 +102,9 @@ class Player:
             "shadow": lambda: {"plan": replace(spec.plan, shadow=None)},
             "steps": lambda: {"plan": replace(spec.plan, steps=tuple(Step(int(w), HOUR) for w in value.split(",")))},
             "approval": lambda: {"plan": replace(spec.plan, steps=_with_approval(spec.plan.steps, int(value)))},
+            "staging": lambda: {"plan": _with_gates(spec.plan, staging=STAGINGS[value])},
+            "rollback": lambda: {"plan": _with_gates(spec.plan, rollback=RollbackGate())},
+            "keep-warm": lambda: {"serving": replace(spec.serving, keep_warm=int(value))},
             "on-no-data": lambda: {"plan": _silence_means(spec.plan, OnNoData(value))},
         }
         self._edit(**changes[key]())
@@ -120,6 +128,24 @@ class Player:
 
     def do_back(self, what: str) -> None:
         self.world.away.discard(what)
+
+    def do_answers(self, version: str, *facts: str) -> None:
+        """Script how a version answers a rehearsal: `p99=0.2`, `answered=150`, `memory=none`."""
+        before, known = self.world.rehearse, dict(fact.split("=") for fact in facts if "=" in fact)
+        changes = {name: _figure(name, value) for name, value in known.items()}
+
+        def changed(replay: Replay | None, pin: Pin | None) -> Replay | None:
+            return replace(replay, **changes) if replay and pin and pin.version == version else replay  # type: ignore[arg-type]
+
+        def rehearse(wanted: RunRehearsal) -> Rehearsal:
+            found = before(wanted)
+            candidate = changed(found.candidate, wanted.candidate)
+            return replace(found, candidate=candidate, fallback=changed(found.fallback, wanted.fallback))
+
+        self.world.rehearse = rehearse
+
+    def do_rehearsals(self, fate: str) -> None:
+        self.world.rehearsed_after = None if fate == "never" else timedelta(seconds=20)
 
     def do_pods(self, version: str, fate: str) -> None:
         before = self.world.ready_after
@@ -188,7 +214,14 @@ class Player:
         spec, status = self.object.spec, self.object.status
         known = self.reconciler.evidence(REF)
         dues = [due(rail, known.of(rail.name), self.world.now) for rail in watched(spec, status)]
-        return min([*dues, *([] if ahead is None else [ahead])], default=None)
+        return min([*dues, *self._results(), *([] if ahead is None else [ahead])], default=None)
+
+    def _results(self) -> Iterator[timedelta]:
+        """Yield when each rehearsal ends: its pod's own end wakes the loop, as a watch does."""
+        takes = self.world.rehearsed_after
+        for begun in self.world.rehearsals.get(REF, {}).values():
+            if takes is not None and (left := begun.started_at + takes - self.world.now) > timedelta(0):
+                yield left
 
     def _say(self, words: str) -> None:
         line = f"{text(self.world.now - BEGINNING):>12}  {words}".rstrip()
@@ -198,6 +231,16 @@ class Player:
 
 def _with_approval(steps: tuple[Step, ...], weight: int) -> tuple[Step, ...]:
     return tuple(replace(step, approval=step.weight == weight) for step in steps)
+
+
+def _figure(name: str, value: str) -> float | None:
+    if value == "none":
+        return None
+    return float(value) if name.startswith("p") else int(value)
+
+
+def _with_gates(plan: Plan, **gates: StagingGate | RollbackGate | None) -> Plan:
+    return replace(plan, gates=replace(plan.gates, **gates))  # type: ignore[arg-type]
 
 
 def _silence_means(plan: Plan, what: OnNoData) -> Plan:

@@ -12,8 +12,9 @@ Object = Mapping[str, Any]
 GROUP = "modelramp.dev"
 FIELD_MANAGER = "modelramp"
 NAME, VERSION, COMPONENT = f"{GROUP}/name", f"{GROUP}/version", f"{GROUP}/component"
+ATTEMPT = f"{GROUP}/attempt"
 MANAGED_BY = "app.kubernetes.io/managed-by"
-MODEL, ROUTER = "model", "router"
+MODEL, ROUTER, STAGING = "model", "router", "staging"
 EPOCH, WRITTEN, WHY, TEMPLATE = f"{GROUP}/epoch", f"{GROUP}/written", f"{GROUP}/why", f"{GROUP}/template"
 ASKED, APPLIED, REST = f"{GROUP}/asked", f"{GROUP}/applied", f"{GROUP}/rest"
 """Hash of what was asked of the pods, their template as it was applied, hash of what was applied beside them."""
@@ -40,6 +41,7 @@ class Kind:
 MODEL_DEPLOYMENT = Kind(f"{GROUP}/v1alpha1", "ModelDeployment", "modeldeployments")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+JOB = Kind("batch/v1", "Job", "jobs")
 POD = Kind("v1", "Pod", "pods")
 SERVICE = Kind("v1", "Service", "services")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
@@ -61,7 +63,7 @@ ROUTE_KINDS = (VIRTUAL_SERVICE, HTTP_ROUTE, GRPC_ROUTE)
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, POD, SERVICE, SERVICE_ACCOUNT, ROLE, ROLE_BINDING,
+        MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, JOB, POD, SERVICE, SERVICE_ACCOUNT, ROLE, ROLE_BINDING,
         DISRUPTION_BUDGET, AUTOSCALER, NETWORK_POLICY, EVENT, LEASE, *ROUTE_KINDS,
     )
 }  # fmt: skip

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
-_SUFFIXES = {
-    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
-    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15),
-    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40), "Pi": Decimal(2**50),
-}  # fmt: skip
+from modelramp.api.quantities import parse_quantity
+
 _WHOLE = ("selector", "nodeSelector", "matchLabels")
 """One key more is another meaning."""
 
@@ -25,7 +21,7 @@ def carries(live: Any, wanted: Any) -> bool:
         case list():
             return isinstance(live, list) and _carries_items(live, wanted)
         case _:
-            return bool(live == wanted) or _amount(live) == _amount(wanted) is not None
+            return bool(live == wanted) or parse_quantity(live) == parse_quantity(wanted) is not None
 
 
 def _carries_field(live: dict[str, Any], key: str, value: Any) -> bool:
@@ -40,12 +36,3 @@ def _carries_items(live: list[Any], wanted: list[Any]) -> bool:
         by_name = {item["name"]: item for item in live}
         return all(carries(by_name.get(item["name"]), item) for item in wanted)
     return len(live) == len(wanted) and all(map(carries, live, wanted))
-
-
-def _amount(quantity: Any) -> Decimal | None:
-    text = str(quantity)
-    number = text.rstrip("numkMGTPi")
-    try:
-        return Decimal(number) * _SUFFIXES[text[len(number) :]]
-    except (InvalidOperation, KeyError):
-        return None

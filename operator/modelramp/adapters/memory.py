@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from modelramp.adapters.memory_rehearsals import MemoryRehearsals
 from modelramp.adapters.world import Question, StoredRoute, StoredWorkload, World
 from modelramp.lease import AlwaysHeld, Lease
 from modelramp.ports import Conflict, Deposed, Done, Ports, Ref, Rollout, Written
@@ -34,6 +35,7 @@ def ports_on(world: World, lease: Lease | None = None) -> Ports:
     return Ports(
         objects=MemoryObjects(world, held),
         workloads=MemoryWorkloads(world, held),
+        rehearsals=MemoryRehearsals(world, held),
         traffic=MemoryTraffic(world, held),
         registry=MemoryRegistry(world),
         journal=MemoryJournal(world),

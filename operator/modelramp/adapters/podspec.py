@@ -104,7 +104,7 @@ def _scraped() -> dict[str, str]:
 
 def _pod(version: Served, settings: PodSettings) -> dict[str, Any]:
     return {
-        **_placed(version),
+        **placed(version),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": settings.drain + settings.longest_request + 10,
@@ -112,7 +112,7 @@ def _pod(version: Served, settings: PodSettings) -> dict[str, Any]:
         "topologySpreadConstraints": [
             _spread(version, key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ],
-        "initContainers": [_fetch(version, settings)],
+        "initContainers": [fetch_container(version, settings)],
         "containers": [_server(version, settings)],
         # A temporary folder each: what the registry's client leaves behind is not the model server's to read.
         "volumes": [{"name": name, "emptyDir": {}} for name in (MODEL_VOLUME, "tmp", "fetch-tmp")] + _rules(version),
@@ -125,7 +125,7 @@ def _rules(version: Served) -> list[dict[str, Any]]:
     return [{"name": POLICY_VOLUME, "configMap": source}] if version.policy else []
 
 
-def _placed(version: Served) -> dict[str, Any]:
+def placed(version: Served) -> dict[str, Any]:
     """Return who the pods are and where they go, as far as the user says so."""
     serving = version.serving
     said = {
@@ -147,7 +147,7 @@ def _spread(version: Served, key: str) -> dict[str, Any]:
     }
 
 
-def _fetch(version: Served, settings: PodSettings) -> dict[str, Any]:
+def fetch_container(version: Served, settings: PodSettings) -> dict[str, Any]:
     """Return the init container, the only one that gets the registry's credentials."""
     secret = version.serving.registry_secret
     said = {
@@ -164,7 +164,7 @@ def _fetch(version: Served, settings: PodSettings) -> dict[str, Any]:
         "env": _env(said),
         **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
         "volumeMounts": _mounts("fetch-tmp", read_only=False),
-        **_contained(settings, _without_devices(version.serving.resources)),
+        **contained(settings, _without_devices(version.serving.resources)),
     }
 
 
@@ -191,12 +191,12 @@ def _server(version: Served, settings: PodSettings) -> dict[str, Any]:
         "livenessProbe": _probe("/health", period=10, failures=6),
         "lifecycle": {"preStop": {"sleep": {"seconds": settings.drain}}},
         "volumeMounts": _mounts("tmp", read_only=True) + _rules_mount(version),
-        **_contained(settings, version.serving.resources),
+        **contained(settings, version.serving.resources),
     }
 
 
-def _contained(settings: PodSettings, resources: dict[str, Any]) -> dict[str, Any]:
-    """Return what both containers share: the limits of `restricted` pod security, and resources."""
+def contained(settings: PodSettings, resources: dict[str, Any]) -> dict[str, Any]:
+    """Return what all containers share: the limits of `restricted` pod security, and resources."""
     return {
         "imagePullPolicy": settings.pull_policy,
         **({"resources": resources} if resources else {}),

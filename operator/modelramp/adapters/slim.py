@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from modelramp.adapters.authors import MANAGERS, spec_managers
@@ -15,6 +15,7 @@ from modelramp.adapters.kinds import (
     DEPLOYMENT,
     DISRUPTION_BUDGET,
     FIELD_MANAGER,
+    JOB,
     MODEL_DEPLOYMENT,
     POD,
     REST,
@@ -41,10 +42,8 @@ def slim(kind: Kind, obj: Object) -> Object:
         return obj
     if kind in (CONFIG_MAP, *ROUTE_KINDS):  # their managedFields say who wrote a weight
         return obj
-    if kind == POD:
-        return _slim_pod(obj)
-    if kind == DEPLOYMENT:
-        return _slim_deployment(obj)
+    if slimming := _SLIMMINGS.get(kind):
+        return slimming(obj)
     if kind in QUIET:
         return {"metadata": _metadata(obj), _PACKED: _packed(obj.get("spec") or {})}
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
@@ -117,3 +116,14 @@ def _packed(spec: Object) -> bytes:
 
 def _chosen(source: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return {key: source[key] for key in keys if key in source}
+
+
+def _slim_job(obj: Object) -> Object:
+    return {"metadata": _metadata(obj), "status": _chosen(obj.get("status") or {}, ("conditions",))}
+
+
+_SLIMMINGS: Mapping[Kind, Callable[[Object], Object]] = {
+    POD: _slim_pod,
+    DEPLOYMENT: _slim_deployment,
+    JOB: _slim_job,
+}

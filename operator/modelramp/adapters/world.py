@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from modelramp.ports import Ref
-from modelramp.rollout.actions import Event
-from modelramp.rollout.observation import Busy, Failed, ModelVersion, Reading, Split, Value
+from modelramp.rollout.actions import Event, RunRehearsal
+from modelramp.rollout.observation import Busy, Failed, ModelVersion, Reading, Rehearsal, Replay, Split, Value
 from modelramp.rollout.spec import Serving, Spec
 from modelramp.rollout.status import Record, Status
 
@@ -30,6 +30,13 @@ class Question:
 
 
 Script = Callable[[Question], Reading[float]]
+
+
+def flawless(wanted: RunRehearsal) -> Rehearsal:
+    """Answer every replayed request, quickly."""
+    asked = wanted.gate.requests if wanted.gate else 0
+    fast = Replay(asked, 0.005, 0.009, 0.012, 150 * 2**20) if wanted.gate else None
+    return Rehearsal(fast, Replay(1, 0.005, 0.005, 0.005) if wanted.fallback else None)
 
 
 def quiet(_question: Question) -> Reading[float]:
@@ -60,6 +67,14 @@ class StoredWorkload:
 
 
 @dataclass(slots=True)
+class StoredRehearsal:
+    """A rehearsal that was begun."""
+
+    wanted: RunRehearsal
+    started_at: datetime
+
+
+@dataclass(slots=True)
 class StoredRoute:
     """A route, and what its proxies make of it; `pending` is what they have yet to take up."""
 
@@ -82,20 +97,24 @@ class World:
     """Everything outside the operator.
 
     `ready_after` is how long a version's pods take, None for never; `effect_after` how long proxies take to follow;
-    `requests_per_second` what callers send to each object. `away` names what does not answer: "api", "registry",
-    "metrics" or "proxies". `before_write` is called with each write's name; raise in it to end the process there.
+    `requests_per_second` what callers send to each object. `rehearse` is what comes of a rehearsal, `rehearsed_after`
+    how long one takes, None for ever. `away` names what does not answer: "api", "registry", "metrics", "proxies" or
+    "jobs". `before_write` is called with each write's name; raise in it to end the process there.
     """
 
     now: datetime = BEGINNING
     ready_after: Callable[[str], timedelta | None] = lambda _version: timedelta(seconds=20)
     effect_after: timedelta = timedelta(milliseconds=500)
     requests_per_second: float = 100.0
+    rehearse: Callable[[RunRehearsal], Rehearsal] = flawless
+    rehearsed_after: timedelta | None = timedelta(seconds=20)
     measure: Script = quiet
     away: set[str] = field(default_factory=set)
     before_write: Callable[[str], None] = lambda _name: None
     models: dict[tuple[str, str], Reading[ModelVersion] | Busy] = field(default_factory=dict)
     objects: dict[Ref, StoredObject] = field(default_factory=dict)
     workloads: dict[Ref, dict[str, StoredWorkload]] = field(default_factory=dict)
+    rehearsals: dict[Ref, dict[str, StoredRehearsal]] = field(default_factory=dict)
     routes: dict[Ref, StoredRoute] = field(default_factory=dict)
     records: dict[Ref, dict[str, Record]] = field(default_factory=dict)
     aliases: dict[Ref, tuple[str, str]] = field(default_factory=dict)
@@ -126,7 +145,7 @@ class World:
         """Remove an object that is deleted and that nobody holds; what it owned goes with it."""
         found = self.objects[ref]
         if found.deleting_since is not None and not found.claimed:
-            for held in (self.objects, self.workloads, self.routes):
+            for held in (self.objects, self.workloads, self.rehearsals, self.routes):
                 held.pop(ref, None)
 
     def shift_by_hand(self, ref: Ref, weights: Mapping[str, int], author: str = "kubectl-patch") -> None:

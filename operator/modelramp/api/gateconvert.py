@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from modelramp.api import gates as api
+from modelramp.api import staging
+from modelramp.api.quantities import parse_quantity
 from modelramp.rollout.gates import spec as core
 
 
@@ -18,6 +20,8 @@ def core_gates(read: api.Gates) -> core.Gates:
         tags=tuple(core.TagGate(tag.key, tag.values) for tag in read.tags.required) if read.tags else (),
         decision=_decision(read.decision) if read.decision else None,
         require_policy=read.policy.required,
+        staging=_staging(read.staging) if read.staging else None,
+        rollback=core.RollbackGate(read.rollback.required) if read.rollback else None,
         overrides=tuple(core.Override(each.gate, each.reason, each.until) for each in read.overrides),
     )
 
@@ -33,6 +37,22 @@ def _metric(gate: api.MetricGate) -> core.MetricGate:
         max_increase_ratio=gate.max_increase_ratio,
         dataset=gate.dataset,
         compare_on=core.CompareOn(gate.compare_on),
+    )
+
+
+def _staging(gate: staging.StagingGate) -> core.StagingGate:
+    key = gate.dataset.config_map_key_ref if gate.dataset else None
+    memory = parse_quantity(gate.memory)
+    return core.StagingGate(
+        requests=gate.requests,
+        concurrency=gate.concurrency,
+        p50=gate.p50,
+        p95=gate.p95,
+        p99=gate.p99,
+        error_rate=gate.error_rate,
+        memory=None if memory is None else int(memory),
+        dataset=core.Dataset(key.name, key.key) if key else None,
+        deadline=gate.deadline,
     )
 
 

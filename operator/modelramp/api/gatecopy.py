@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from modelramp.api.rules import Block
+from modelramp.api.staging import RollbackGateCopy, StagingGateCopy
 
 
 class GateResult(Block):
@@ -145,5 +146,9 @@ class GatesCopy(Block):
     """Demand for a note on the decision."""
     require_policy: bool | None = None
     """Whether business rules are required."""
+    staging: StagingGateCopy | None = None
+    """How the candidate answers replayed requests."""
+    rollback: RollbackGateCopy | None = None
+    """Whether the version to fall back to could take over."""
     overrides: tuple[OverrideCopy, ...] | None = None
     """Gates that somebody lets pass."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from modelramp.api.policy import PolicyGate
 from modelramp.api.rules import Block, Rule, matches
 from modelramp.api.scalars import Moment
+from modelramp.api.staging import RollbackGate, StagingGate
 
 _Metric = Annotated[str, Field(min_length=1, max_length=250)]
 _Change = Annotated[float, Field(ge=0)]
@@ -239,6 +240,10 @@ class Gates(Block):
     """A note that says why this version is to go live; {} requires it for risk tier1. Without it, none is required."""
     policy: PolicyGate = PolicyGate()
     """What the business rules must be."""
+    staging: StagingGate | None = None
+    """How the candidate's pods answer replayed requests. Without it, they get none before their first traffic."""
+    rollback: RollbackGate | None = None
+    """Whether the version to fall back to could take over; {} asks it. Without it, it is not asked."""
     overrides: Annotated[
         tuple[Override, ...],
         Field(

@@ -278,7 +278,7 @@ class Status(Block):
     """What is running, and what the operator remembers."""
 
     phase: str | None = None
-    """Pending, Gating, Starting, Shadowing, Ramping, Promoted, RolledBack, Rejected or Released."""
+    """Pending, Gating, Starting, Staging, Shadowing, Ramping, Promoted, RolledBack, Rejected or Released."""
     reason: str | None = None
     """Why, in one word."""
     message: str | None = None

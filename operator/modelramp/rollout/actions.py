@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
+from modelramp.rollout.gates.spec import StagingGate
 from modelramp.rollout.observation import Split
 from modelramp.rollout.status import Pin, Record
 
@@ -39,6 +41,27 @@ class StopVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRehearsal:
+    """Replay requests to the candidate, and one to the version to fall back to, once an attempt.
+
+    Without `gate` the candidate is left alone, without `fallback` nobody else is asked.
+    """
+
+    attempt: str
+    candidate: Pin
+    gate: StagingGate | None
+    fallback: Pin | None
+    deadline: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class StopRehearsal:
+    """Clear away an attempt's rehearsal, whether it has ended or not."""
+
+    attempt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Let the object go: take our finalizer off."""
 
@@ -60,7 +83,7 @@ class Post:
     candidate: str
 
 
-Action = SetTraffic | RunVersion | StopVersion | Release | Claim | Post
+Action = SetTraffic | RunVersion | StopVersion | RunRehearsal | StopRehearsal | Release | Claim | Post
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from modelramp.rollout import machine, narrate, schedule, signals, traffic
+from modelramp.rollout import machine, narrate, schedule, signals, staging, traffic
 from modelramp.rollout.actions import Action, Event, Post, Release, SetTraffic
 from modelramp.rollout.guardrails import Evidence, Scope, gather, remembered, restore
 from modelramp.rollout.observation import Busy, NoData, Observation
@@ -60,7 +60,8 @@ def _actions(turn: Turn, signal: Signal, after: Status, *, claimed: bool) -> tup
     if signal.kind is not SignalKind.RELEASE and after.phase is not Phase.RELEASED:
         warm, retreats = turn.spec.serving.keep_warm, signal.kind in RETREATS
         why = f"{after.reason}: {after.message}" if after.phase is Phase.ROLLED_BACK else after.reason
-        actions = traffic.converge(after, warm, turn.seen, claimed=claimed, why=why, retreats=retreats)
+        moves = traffic.converge(after, warm, turn.seen, claimed=claimed, why=why, retreats=retreats)
+        actions = (*moves, *staging.converge(after, warm, turn.seen))
         return tuple(action for action in actions if _protects(action, turn.seen)) if turn.spec.problem else actions
     return _release(turn, after, claimed=claimed)
 

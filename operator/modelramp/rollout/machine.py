@@ -29,7 +29,11 @@ TRANSITIONS: Mapping[Phase, Mapping[SignalKind, Phase]] = {
     },
     _P.STARTING: {
         **_ALWAYS, _S.BREACH: _P.ROLLED_BACK, _S.ABORT: _P.REJECTED, _S.EXPIRE: _P.REJECTED,
-        _S.SHADOW: _P.SHADOWING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED,
+        _S.REHEARSE: _P.STAGING, _S.SHADOW: _P.SHADOWING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED,
+    },
+    _P.STAGING: {
+        **_ALWAYS, _S.BREACH: _P.ROLLED_BACK, _S.ABORT: _P.REJECTED, _S.EXPIRE: _P.REJECTED, _S.REFUSE: _P.REJECTED,
+        _S.ACCEPT: _P.STAGING, _S.SHADOW: _P.SHADOWING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED,
     },
     _P.SHADOWING: {
         **_ALWAYS, **_GUARDED, _S.SETTLE: _P.SHADOWING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED,
@@ -87,7 +91,8 @@ def _warm_up(turn: Turn, signal: Signal) -> Status:
 
 
 def _accept(turn: Turn, signal: Signal) -> Status:
-    return replace(_judged(turn), candidate=_pin(turn))
+    judged = _judged(turn)
+    return replace(judged, candidate=_pin(turn)) if turn.status.phase is Phase.GATING else judged
 
 
 def _pin(turn: Turn) -> Pin | None:
@@ -109,6 +114,10 @@ def _stage(status: Status, now: datetime, step: int = 0) -> Status:
     return replace(status, attempt=_with(status.attempt, phase_since=now, step=step, settled_at=None))
 
 
+def _rehearse(turn: Turn, signal: Signal) -> Status:
+    return _stage(turn.status, turn.seen.now)
+
+
 def _shadow(turn: Turn, signal: Signal) -> Status:
     return _stage(replace(turn.status, guardrails=()), turn.seen.now)
 
@@ -117,7 +126,7 @@ def _ramp(turn: Turn, signal: Signal) -> Status:
     attempt = turn.status.attempt
     if attempt and turn.status.phase is Phase.RAMPING:
         return _stage(turn.status, turn.seen.now, attempt.step + 1)
-    first_traffic = turn.status.phase is Phase.STARTING
+    first_traffic = turn.status.phase in (Phase.STARTING, Phase.STAGING)
     return _stage(replace(turn.status, guardrails=()) if first_traffic else turn.status, turn.seen.now)
 
 
@@ -230,6 +239,7 @@ _EFFECTS: Mapping[SignalKind, Callable[[Turn, Signal], Status]] = {
     _S.EXPIRE: _fall_back,
     _S.REFUSE: _refuse,
     _S.ACCEPT: _accept,
+    _S.REHEARSE: _rehearse,
     _S.SHADOW: _shadow,
     _S.RAMP: _ramp,
     _S.SETTLE: _settle,

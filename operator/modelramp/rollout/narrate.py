@@ -32,6 +32,7 @@ EVENTS = {
     SignalKind.REFUSE: ("GatesFailed", False),
     SignalKind.EXPIRE: ("CandidateNeverReady", False),
     SignalKind.ACCEPT: ("GatesPassed", True),
+    SignalKind.REHEARSE: ("StagingStarted", True),
     SignalKind.SHADOW: ("ShadowStarted", True),
     SignalKind.RAMP: ("StepStarted", True),
     SignalKind.FINISH: ("Promoted", True),

@@ -154,6 +154,35 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """How one version answered replayed requests.
+
+    `answered` of them got a prediction. Percentiles are seconds over those, None where there are none. `memory` is
+    the most bytes that its server was seen to hold, None where it does not say. `complaint` is what became of the
+    others, or why a figure is missing.
+    """
+
+    answered: int
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    memory: int | None = None
+    complaint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What came of an attempt's rehearsal; who was not asked is None.
+
+    `problem` is why there is no result, and will be none.
+    """
+
+    candidate: Replay | None = None
+    fallback: Replay | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One guardrail query's answers; `baseline` is the stable version's, None where it is not compared."""
 
@@ -176,6 +205,10 @@ class Observation:
     workloads: Reading[Mapping[str, Workload]] = field(default_factory=lambda: NoData("NotAsked", ""), hash=False)
     model: Reading[ModelVersion] | Busy | None = None
     stable_model: Reading[ModelVersion] | Busy | None = None
+    rehearsals: Reading[Mapping[str, Rehearsal | Busy | Failed]] = field(
+        default_factory=lambda: NoData("NotAsked", ""), hash=False
+    )
+    """By attempt, those that run or have ended and were not cleared away; Failed where it could not be begun."""
     measurements: tuple[Measurement, ...] = ()
     journal: Reading[Posted] | Busy | None = None
     """What became of the outbox; NoData where no records are to go to the registry at all."""

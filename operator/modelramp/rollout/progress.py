@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
+from modelramp.rollout import staging
+from modelramp.rollout.durations import text
 from modelramp.rollout.gates.chain import Case, judge_gates
 from modelramp.rollout.guardrails import satisfied
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
@@ -19,6 +22,8 @@ def judge(turn: Turn) -> Signal:
             return _gating(turn, attempt)
         case Phase.STARTING, Attempt() as attempt:
             return _starting(turn, attempt)
+        case Phase.STAGING, Attempt() as attempt:
+            return _staging(turn, attempt)
         case ((Phase.SHADOWING | Phase.RAMPING), Attempt() as attempt):
             return _with_traffic(turn, attempt)
         case _:
@@ -45,12 +50,16 @@ def _gating(turn: Turn, attempt: Attempt) -> Signal:
     ):
         if not isinstance(reading, Value):
             return _unresolved(asked, reading)
-    failed = [result for result in examine(turn) if not result.passed]
+    return _verdict(examine(turn), f"version {attempt.version} passed every gate")
+
+
+def _verdict(results: Iterable[GateResult], passed: str) -> Signal:
+    failed = [result for result in results if not result.passed]
     if failed:
         return Signal(
             SignalKind.REFUSE, "GatesFailed", "; ".join(f"{result.gate}: {result.message}" for result in failed)
         )
-    return Signal(SignalKind.ACCEPT, "GatesPassed", f"version {attempt.version} passed every gate")
+    return Signal(SignalKind.ACCEPT, "GatesPassed", passed)
 
 
 def compares(status: Status) -> bool:
@@ -72,14 +81,34 @@ def _unresolved(asked: str, reading: Reading[ModelVersion] | Busy | Value[None] 
 
 
 def examine(turn: Turn) -> tuple[GateResult, ...]:
-    """Return every gate's result for the version that was read; the readings are there."""
+    """Return every gate's result for what was read; the readings are there."""
     attempt, model, stable = turn.status.attempt, turn.seen.model, turn.seen.stable_model
+    if attempt is not None and turn.status.phase is Phase.STAGING:
+        results = staging.judge(turn, attempt)
+        return attempt.gates if isinstance(results, staging.Waits) else (*attempt.gates, *results)
     if attempt is None or not isinstance(model, Value):
         return ()
     return judge_gates(Case(attempt.plan.gates, model.value, stable.value if isinstance(stable, Value) else None))
 
 
 def _starting(turn: Turn, attempt: Attempt) -> Signal:
+    if waits := _until_ready(turn, attempt):
+        return waits
+    if staging.is_wanted(attempt):
+        return Signal(SignalKind.REHEARSE, "Ready", f"version {attempt.version} is ready, and answers nobody yet")
+    return _onward(turn, attempt)
+
+
+def _staging(turn: Turn, attempt: Attempt) -> Signal:
+    if staging.is_judged(attempt):
+        return _until_ready(turn, attempt) or _onward(turn, attempt)
+    results = staging.judge(turn, attempt)
+    if isinstance(results, staging.Waits):
+        return _hold(results.reason, results.message)
+    return _verdict(results, "; ".join(result.message for result in results))
+
+
+def _until_ready(turn: Turn, attempt: Attempt) -> Signal | None:
     if complaint := _not_ready(turn):
         late = waited(turn, attempt) >= attempt.plan.ready_deadline
         if late and isinstance(turn.seen.workloads, Value):
@@ -87,6 +116,10 @@ def _starting(turn: Turn, attempt: Attempt) -> Signal:
                 SignalKind.EXPIRE, "NeverReady", f"not ready within {text(attempt.plan.ready_deadline)}: {complaint}"
             )
         return _hold("WaitingForPods", complaint)
+    return None
+
+
+def _onward(turn: Turn, attempt: Attempt) -> Signal:
     following = _following(attempt)
     return _unrouted(turn, attempt, following) or Signal(following, "Ready", f"version {attempt.version} is ready")
 
@@ -195,12 +228,3 @@ def counters_fell(turn: Turn) -> bool:
     if turn.status.phase not in WITH_TRAFFIC or attempt is None or not isinstance(effect, Value):
         return False
     return effect.value.requests.get(attempt.version, 0) < attempt.counted_from
-
-
-def text(duration: timedelta) -> str:
-    """Return a duration as people write it in the manifest: 1h30m, 45s, 250ms."""
-    rest, parts = round(duration / timedelta(milliseconds=1)), ""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, rest = divmod(rest, size)
-        parts += f"{count}{unit}" if count else ""
-    return parts or "0s"

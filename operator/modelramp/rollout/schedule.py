@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from modelramp.rollout import progress
+from modelramp.rollout import progress, staging
 from modelramp.rollout.actions import Action, Post, RunVersion
 from modelramp.rollout.observation import Busy, Failed, NoData, Value
 from modelramp.rollout.status import Attempt, Phase
@@ -47,13 +47,13 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
     if turn.status.outbox:
         yield JOURNAL_AWAY if isinstance(turn.seen.journal, Failed) else JOURNAL_ASKED
     attempt = turn.status.attempt
-    if turn.status.phase in (Phase.STARTING, *WITH_TRAFFIC) and _goes_on(turn):
+    if turn.status.phase in (Phase.STARTING, Phase.STAGING, *WITH_TRAFFIC) and _goes_on(turn):
         yield SOON
     match turn.status.phase:
         case Phase.GATING if not (turn.spec.problem or turn.spec.paused):
             yield _registry(turn)
-        case Phase.STARTING if attempt:
-            left = attempt.phase_since + attempt.plan.ready_deadline - turn.seen.now
+        case Phase.STARTING | Phase.STAGING if attempt:
+            left = attempt.phase_since + _patience(turn.status.phase, attempt) - turn.seen.now
             yield left if left > timedelta(0) else OVERDUE
             if turn.status.reason in ROUTER_TELLS:
                 yield ROUTER_ASKED
@@ -63,6 +63,12 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
             yield from _stage(turn, attempt)
         case _:
             yield from _rest(turn)
+
+
+def _patience(phase: Phase, attempt: Attempt) -> timedelta:
+    """Return the deadline of what the phase waits for."""
+    rehearses = phase is Phase.STAGING and not staging.is_judged(attempt)
+    return staging.deadline(attempt) if rehearses else attempt.plan.ready_deadline
 
 
 def _goes_on(turn: Turn) -> bool:

@@ -15,6 +15,7 @@ class Phase(Enum):
     PENDING = "Pending"
     GATING = "Gating"
     STARTING = "Starting"
+    STAGING = "Staging"
     SHADOWING = "Shadowing"
     RAMPING = "Ramping"
     PROMOTED = "Promoted"

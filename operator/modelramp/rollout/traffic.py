@@ -18,7 +18,7 @@ BY_HAND = "ManualRollback"
 UNUSABLE = frozenset({"NoRoute", "AmbiguousRoute", "NotOptedIn", "RouteTaken", "NameTaken"})
 """Why a route of somebody else's cannot be steered: it is missing, or not for this ModelDeployment."""
 
-WITH_CANDIDATE = (Phase.STARTING, Phase.SHADOWING, Phase.RAMPING)
+WITH_CANDIDATE = (Phase.STARTING, Phase.STAGING, Phase.SHADOWING, Phase.RAMPING)
 
 
 class DriftKind(Enum):

@@ -43,6 +43,8 @@ class SignalKind(Enum):
     """The user stops progress."""
     REFUSE = "Refuse"
     """A gate failed."""
+    REHEARSE = "Rehearse"
+    """The candidate's pods are ready, and have to answer requests that nobody waits for."""
     EXPIRE = "Expire"
     """The candidate's pods were not ready by the deadline."""
     ACCEPT = "Accept"
@@ -94,9 +96,9 @@ RETREATS = frozenset(
 
 UNREADABLE = "InvalidSpec"
 """The reason of a turn that only protects: what the user wrote last cannot be used."""
-ATTEMPTING = (Phase.GATING, Phase.STARTING, Phase.SHADOWING, Phase.RAMPING)
+ATTEMPTING = (Phase.GATING, Phase.STARTING, Phase.STAGING, Phase.SHADOWING, Phase.RAMPING)
 WITH_TRAFFIC = (Phase.SHADOWING, Phase.RAMPING)
-WATCHING_STABLE = (Phase.GATING, Phase.STARTING, Phase.PROMOTED, Phase.REJECTED)
+WATCHING_STABLE = (Phase.GATING, Phase.STARTING, Phase.STAGING, Phase.PROMOTED, Phase.REJECTED)
 
 
 def watched(spec: Spec, status: Status) -> tuple[Guardrail, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 
@@ -111,6 +111,40 @@ class DecisionGate:
 
 
 @dataclass(frozen=True, slots=True)
+class Dataset:
+    """A ConfigMap's key with requests to replay."""
+
+    config_map: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StagingGate:
+    """Bounds on how the candidate's own pods answer replayed requests; `memory` in bytes.
+
+    Without `dataset` the model's logged input example is replayed. `error_rate` is the share without a prediction.
+    """
+
+    requests: int = 200
+    concurrency: int = 4
+    p50: timedelta | None = None
+    p95: timedelta | None = None
+    p99: timedelta | None = None
+    error_rate: float = 0.0
+    memory: int | None = None
+    dataset: Dataset | None = None
+    deadline: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackGate:
+    """What the version to fall back to has to show before the candidate gets traffic."""
+
+    required: bool = True
+    """It has ready pods and answers a prediction."""
+
+
+@dataclass(frozen=True, slots=True)
 class Override:
     """A failed gate that somebody lets pass until a moment, and why."""
 
@@ -132,6 +166,8 @@ class Gates:
     tags: tuple[TagGate, ...] = ()
     decision: DecisionGate | None = None
     require_policy: bool = False
+    staging: StagingGate | None = None
+    rollback: RollbackGate | None = None
     overrides: tuple[Override, ...] = ()
 
 
