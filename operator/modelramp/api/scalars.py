@@ -80,9 +80,10 @@ Image = Annotated[
 def _query() -> str:
     """Return the expression of a query that `queries.problems` finds nothing wrong with.
 
-    RE2 cannot look ahead: two braces in a row are kept out by saying what may follow one.
+    RE2 cannot look ahead: two braces in a row are kept out by saying what may follow one, be it escaped or not.
     """
-    escaped = "([^{0}\\\\\\n{{]|\\\\[^\\n]|[{{]([^{0}\\\\\\n{{]|\\\\[^\\n]))*[{{]?"
+    plain, brace = "[^{0}\\\\\\n{{]|\\\\[^\\n{{]", "\\\\?[{{](\\\\[{{])*"
+    escaped = f"({plain}|{brace}({plain}))*({brace})?"
     texts = [f"{quote}{escaped.format(quote)}{quote}" for quote in ("\\x22", "\\x27")]
     text = "|".join([*texts, "\\x60([^\\x60{]|[{][^\\x60{])*[{]?\\x60"])
     piece = f"{text}|[^{{}}#~\\x22\\x27\\x60]|~[ \\t\\r\\n]*({text})|#[^\\n]*"
