@@ -14,10 +14,11 @@ import pytest
 from modelramp.adapters.clock import SystemClock
 from modelramp.adapters.prometheus import PrometheusMetrics
 from modelramp.rollout.observation import Value
-from modelramp.rollout.queries import TEMPLATES, render
+from modelramp.rollout.queries import render
+from modelramp.rollout.templates import ROUTER
 from tests.adapters.prometheus_peer import document, http, saying, serving
 
-QUERY = render(TEMPLATES["error-rate"].query, {"backend": "default_fraud-detector-v8", "window": timedelta(minutes=1)})
+QUERY = render(ROUTER["error-rate"].query, {"backend": "default_fraud-detector-v8", "window": timedelta(minutes=1)})
 
 
 def serve(told: Connection) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 
-from modelramp.rollout.queries import TEMPLATES, backend, render
+from modelramp.rollout.queries import backend, render
+from modelramp.rollout.templates import ROUTER
 from tests.cluster.scene import NAMESPACE
 from tests.cluster.world import MODEL, World
 
@@ -34,7 +35,7 @@ class Reading:
         """Tell whether a guardrail that got these answers would fail."""
         if self.candidate is None or self.stable is None:
             return False
-        return self.candidate > self.stable * TOLERANCE + TEMPLATES[RAIL].slack
+        return self.candidate > self.stable * TOLERANCE + ROUTER[RAIL].slack
 
 
 def visible_since(readings: Sequence[Reading]) -> float | None:
@@ -47,7 +48,7 @@ def visible_since(readings: Sequence[Reading]) -> float | None:
 
 def question(version: str) -> str:
     """Return what the guardrail asks about a version."""
-    return render(TEMPLATES[RAIL].query, {"backend": backend(NAMESPACE, MODEL, version), "window": WINDOW})
+    return render(ROUTER[RAIL].query, {"backend": backend(NAMESPACE, MODEL, version), "window": WINDOW})
 
 
 class LimitWatch(threading.Thread):
