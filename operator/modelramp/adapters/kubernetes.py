@@ -159,11 +159,11 @@ class Cluster:
             await self._headers(JSON),
             _request_timeout=ClientTimeout(sock_connect=self._deadline, sock_read=SILENCE),
         )
-        async with answer:
-            self._on_call("WATCH", kind.plural, answer.status, 0.0)
-            answer.raise_for_status()
+        async with answer.response as events:
+            self._on_call("WATCH", kind.plural, events.status, 0.0)
+            events.raise_for_status()
             rest = b""
-            async for chunk in answer.content.iter_any():
+            async for chunk in events.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     yield json.loads(line)
