@@ -40,7 +40,8 @@ def test_no_request_to_the_first_version_fails(first: First):
 
 
 def test_gates_come_first(promotion: Recording):
-    phases = list(dict.fromkeys(sight.object["status"]["phase"] for sight in promotion.statuses[1:]))
+    told = [sight.object["status"] for sight in promotion.statuses]
+    phases = list(dict.fromkeys(status["phase"] for status in told if status["attempt"]["version"] == "2"))
     assert phases == ["Gating", "Starting", "Shadowing", "Ramping", "Promoted"]
     gates = promotion.status["attempt"]["gates"]
     assert all(gate["passed"] for gate in gates)

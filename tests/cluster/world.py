@@ -178,7 +178,8 @@ class World:
     def leader(self) -> str:
         """Return the name of the operator's pod that leads."""
         lease = self.get(f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/{RELEASE}")
-        return str((lease["spec"].get("holderIdentity") or "").rpartition("_")[0])
+        place = str(lease["spec"].get("holderIdentity") or "").rpartition("_")[0]  # the pod's name and its uid
+        return place.rpartition(".")[0]
 
     # ------------------------------------------------------------------ waiting
     def look(self) -> None:
