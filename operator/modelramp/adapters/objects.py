@@ -10,6 +10,7 @@ from typing import Any
 from modelramp.adapters.authors import MANAGERS
 from modelramp.adapters.kinds import FINALIZER, MODEL_DEPLOYMENT, Object
 from modelramp.adapters.kubernetes import Missing, Reply
+from modelramp.adapters.slim import slim
 from modelramp.adapters.store import Store
 from modelramp.adapters.writer import Outcome, Writer, written
 from modelramp.api.convert import Problem, dump_status, read_spec, read_status, read_traffic
@@ -35,7 +36,7 @@ class ClusterObjects:
             return self._parse(ref, known)
         match await self._writer.refresh(MODEL_DEPLOYMENT, ref.namespace, ref.name):
             case Reply(obj):
-                return self._parse(ref, obj)
+                return self._parse(ref, slim(MODEL_DEPLOYMENT, obj))
             case Missing():
                 self._parsed.pop(ref, None)
                 return NoData("Gone", f"there is no ModelDeployment {ref}")
