@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from modelramp.adapters.kinds import DEPLOYMENT, NAME
 from modelramp.ports import Ref
 from tests.whole.end_state import differences, end_state
 from tests.whole.invariants import violations
@@ -87,6 +88,14 @@ class Run:
         await self.stage.pin(ref, "3")
         await trace.until_phase(ref, "RolledBack", "2", PATIENCE)
         await trace.until(lambda: is_at_rest(trace.status(ref)), lambda: f"at rest: {trace.status(ref)}", PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            while await self.runs("3"):
+                await asyncio.sleep(0.2)
+
+    async def runs(self, version: str) -> bool:
+        """Tell whether a version still has a Deployment; one that was rolled back loses it after its last answer."""
+        owned, _ = await self.stage.admin.list(DEPLOYMENT, self.ref.namespace, f"{NAME}={self.ref.name}")
+        return any(each["metadata"]["name"] == f"{self.ref.name}-v{version}" for each in owned)
 
 
 def is_at_rest(status: dict[str, Any]) -> bool:
