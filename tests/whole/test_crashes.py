@@ -11,6 +11,7 @@ import pytest
 
 from modelramp.adapters.kinds import DEPLOYMENT, NAME
 from modelramp.ports import Ref
+from tests.loop.live import until
 from tests.whole.end_state import differences, end_state
 from tests.whole.invariants import violations
 from tests.whole.observer import Trace
@@ -88,14 +89,12 @@ class Run:
         await self.stage.pin(ref, "3")
         await trace.until_phase(ref, "RolledBack", "2", PATIENCE)
         await trace.until(lambda: is_at_rest(trace.status(ref)), lambda: f"at rest: {trace.status(ref)}", PATIENCE)
-        async with asyncio.timeout(PATIENCE):
-            while await self.runs("3"):
-                await asyncio.sleep(0.2)
+        await until(self.is_gone, "version 3 has no pods", PATIENCE)
 
-    async def runs(self, version: str) -> bool:
-        """Tell whether a version still has a Deployment; one that was rolled back loses it after its last answer."""
+    async def is_gone(self) -> bool:
+        """Tell whether version 3 has no Deployment any more; it goes after its last answer."""
         owned, _ = await self.stage.admin.list(DEPLOYMENT, self.ref.namespace, f"{NAME}={self.ref.name}")
-        return any(each["metadata"]["name"] == f"{self.ref.name}-v{version}" for each in owned)
+        return all(each["metadata"]["name"] != f"{self.ref.name}-v3" for each in owned)
 
 
 def is_at_rest(status: dict[str, Any]) -> bool:
