@@ -79,8 +79,9 @@ class Admin:
 
     async def delete(self, kind: Kind, namespace: str, name: str) -> None:
         """Delete an object without grace; one that is gone is deleted."""
+        options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         try:
-            await self.request("DELETE", kind.path(namespace, name), {"gracePeriodSeconds": 0})
+            await self.request("DELETE", kind.path(namespace, name), options)
         except RefusedError as refused:
             if refused.status != 404:
                 raise

@@ -126,6 +126,14 @@ def gates_first(found: list[Move]) -> Iterator[str]:
         candidate, attempt = move.version("candidate"), move.status.get("attempt") or {}
         share = move.after.weight(candidate) + move.after.mirror.get(candidate, 0) if candidate else 0
         gates = attempt.get("gates") or []
+        asked = ((attempt.get("plan") or {}).get("gates") or {}).get("staging")
+        if (
+            share
+            and asked
+            and attempt.get("kind") != "Return"
+            and not any("staging:" in each["gate"] for each in gates)
+        ):
+            yield f"{move}: version {candidate} has traffic before it was staged"
         if share and attempt.get("kind") != "Return" and not (gates and all(gate["passed"] for gate in gates)):
             yield f"{move}: version {candidate} has traffic and its gates are {gates}"
 

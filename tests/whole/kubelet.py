@@ -21,6 +21,7 @@ from modelramp.adapters.kinds import (
     DEPLOYMENT,
     DISRUPTION_BUDGET,
     FIELD_MANAGER,
+    JOB,
     MANAGED_BY,
     MODEL_DEPLOYMENT,
     NAME,
@@ -32,7 +33,7 @@ from modelramp.ports import Ref
 from tests.whole.admin import Admin, RefusedError
 
 OURS = f"{MANAGED_BY}={FIELD_MANAGER}"
-OWNED = (DEPLOYMENT, SERVICE, CONFIG_MAP, DISRUPTION_BUDGET, AUTOSCALER)
+OWNED = (DEPLOYMENT, SERVICE, CONFIG_MAP, JOB, DISRUPTION_BUDGET, AUTOSCALER)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from modelramp.ports import Ref
 from tests.controlplane import ApiServer
 from tests.controlplane.supervised import free_port
 from tests.whole.admin import Admin
+from tests.whole.jobs import Jobs
 from tests.whole.kubelet import Kubelet
 from tests.whole.manifests import model
 from tests.whole.observer import Trace, observing
@@ -46,6 +47,7 @@ class Stage:
     directory: Path
     admin: Admin
     kubelet: Kubelet
+    jobs: Jobs
     routers: Routers
     prometheus: ScriptedPrometheus
     registry: ScriptedRegistry
@@ -122,9 +124,10 @@ async def staged(server: ApiServer, directory: Path) -> AsyncIterator[Stage]:
         admin = await stack.enter_async_context(Admin(server))
         routers = await stack.enter_async_context(Routers(admin, prefix).serving())
         kubelet = await stack.enter_async_context(Kubelet(admin, prefix, routers.place).working())
+        jobs = await stack.enter_async_context(Jobs(admin, prefix).working())
         prometheus = await stack.enter_async_context(ScriptedPrometheus().serving())
         registry = await stack.enter_async_context(ScriptedRegistry().serving())
-        yield Stage(server, directory, admin, kubelet, routers, prometheus, registry, prefix)
+        yield Stage(server, directory, admin, kubelet, jobs, routers, prometheus, registry, prefix)
 
 
 def _write_kubeconfig(path: Path, server: ApiServer, through: ApiProxy | None) -> None:
