@@ -76,6 +76,9 @@ spec:
     overrides:
     - {gate: "metric:auc", reason: the holdout was redrawn, until: "2026-12-31T18:00:00Z"}
     policy: {required: true}
+    staging: {requests: 100, concurrency: 8, p50: 20ms, p95: 40ms, p99: 50ms, errorRate: 0.01, memory: 512Mi,
+      dataset: {configMapKeyRef: {name: payloads, key: requests.jsonl}}, deadline: 5m}
+    rollback: {required: true}
   policy: {configMap: fraud-rules, watchFor: 30m}
   shadow: {percent: 100, duration: 24h, minRequests: 10000}
   ramp:

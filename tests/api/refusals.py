@@ -160,6 +160,7 @@ SERVING = (
     ),
 )
 
+_STAGING = "spec.gates.staging"
 PLAN = (
     Refusal(
         "a gate without a bound",
@@ -179,6 +180,13 @@ PLAN = (
         "spec.gates.metrics[1].maxDrop",
         "greater than or equal to 0",
     ),
+    Refusal("no requests to replay", {_STAGING: {"requests": 0}}, f"{_STAGING}.requests", "greater than or equal to 1"),
+    Refusal("65 at a time", {_STAGING: {"concurrency": 65}}, f"{_STAGING}.concurrency", "less than or equal to 64"),
+    Refusal("a latency of nothing", {_STAGING: {"p99": "0s"}}, f"{_STAGING}.p99", "is not a duration of at least"),
+    Refusal("errors in percent", {_STAGING: {"errorRate": 5}}, f"{_STAGING}.errorRate", "less than or equal to 1"),
+    Refusal("512 MB resident", {_STAGING: {"memory": "512 MB"}}, f"{_STAGING}.memory", "must be an amount, such as 2"),
+    Refusal("a deadline of half a second", {_STAGING: {"deadline": "500ms"}}, f"{_STAGING}.deadline", "of at least 1s"),
+    Refusal("a dataset from nowhere", {_STAGING: {"dataset": {}}}, f"{_STAGING}.dataset.configMapKeyRef", "equired"),
     Refusal("101 % of shadow", {"spec.shadow.percent": 101}, "spec.shadow.percent", "less than or equal to 100"),
     Refusal("a shadow without an end", {"spec.shadow": {"percent": 50}}, "spec.shadow", "give duration, minRequests"),
     Refusal("no steps", {"spec.ramp.steps": []}, "spec.ramp.steps", "at least 1 item"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from modelramp.api import Problem, read_spec
 from modelramp.api.scalars import Query, TemplateName
 from modelramp.rollout import queries, templates
-from modelramp.rollout.gates.spec import MetricGate
+from modelramp.rollout.gates.spec import Dataset, MetricGate, RollbackGate, StagingGate
 from modelramp.rollout.spec import (
     Bounds,
     FailureLimit,
@@ -64,6 +64,12 @@ def test_the_most_is_read_whole() -> None:
         MetricGate("p99_ms", max=50, max_increase=5),
     )
     assert spec.plan.gates.require_policy
+    p50, p95, p99 = (timedelta(milliseconds=each) for each in (20, 40, 50))
+    dataset = Dataset("payloads", "requests.jsonl")
+    assert spec.plan.gates.staging == StagingGate(
+        100, 8, p50, p95, p99, 0.01, 512 * 2**20, dataset, timedelta(minutes=5)
+    )
+    assert spec.plan.gates.rollback == RollbackGate()
     assert spec.policy == Policy("fraud-rules", timedelta(minutes=30))
     assert spec.plan.shadow == Shadow(100, timedelta(hours=24), 10_000)
     assert spec.plan.steps[1:3] == (Step(10, timedelta(minutes=90)), Step(50, timedelta(hours=2), approval=True))
@@ -201,6 +207,8 @@ class TestTheFingerprint:
             {"spec.gates.metrics[0].min": 0.9},
             {"spec.gates.signature.required": False},
             {"spec.gates.policy.required": False},
+            {"spec.gates.staging.p99": "51ms"},
+            {"spec.gates.rollback": ABSENT},
             {"spec.policy.configMap": "other-rules"},
             {"spec.policy": ABSENT},
             {"spec.shadow.percent": 99},
