@@ -21,6 +21,7 @@ from kubernetes.aio.client.configuration import Configuration
 
 from modelramp.adapters.kinds import (
     AUTOSCALER,
+    COMPONENT,
     CONFIG_MAP,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
@@ -29,6 +30,8 @@ from modelramp.adapters.kinds import (
     MANAGED_BY,
     MODEL_DEPLOYMENT,
     POD,
+    POLICY,
+    ROUTER,
     SERVICE,
     Kind,
 )
@@ -40,6 +43,8 @@ log = logging.getLogger(__name__)
 
 WATCHED = (MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, JOB, POD, SERVICE, DISRUPTION_BUDGET, AUTOSCALER)
 OURS = f"{MANAGED_BY}={FIELD_MANAGER}"
+RULES_OR_ROUTES = f"{COMPONENT} in ({POLICY}, {ROUTER})"
+"""A policy's ConfigMap is somebody else's, and managed by whatever they manage it with."""
 URGENT = (MODEL_DEPLOYMENT, CONFIG_MAP)
 """What people edit; a retreat by hand goes ahead of pods that come and go."""
 
@@ -51,6 +56,8 @@ Wake = Callable[[Ref, bool], None]
 
 def selector(kind: Kind) -> str:
     """Return the label selector of what we watch of a kind."""
+    if kind is CONFIG_MAP:
+        return RULES_OR_ROUTES
     return "" if kind is MODEL_DEPLOYMENT else OURS
 
 

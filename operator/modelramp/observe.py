@@ -16,6 +16,7 @@ from modelramp.rollout.observation import (
     Observation,
     Reading,
     Route,
+    Rules,
     Value,
     Workload,
 )
@@ -28,12 +29,13 @@ _NOT_ASKED = NoData("NotAsked", "")
 
 async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Evidence | None) -> Observation:
     """Return what the world looks like now; asks only what can matter this turn."""
-    route, (workloads, rehearsals), (model, stable_model), measurements, journal = await asyncio.gather(
+    route, (workloads, rehearsals), (model, stable_model), measurements, journal, rules = await asyncio.gather(
         ports.traffic.read(rollout),
         asyncio.gather(ports.workloads.read(rollout), ports.rehearsals.read(rollout)),
         asyncio.gather(_model(ports, rollout), _stable_model(ports, rollout)),
         sampler.collect(rollout, evidence),
         ports.journal.posted(rollout),
+        _rules(ports, rollout),
     )
     return Observation(
         now=ports.clock.now(),
@@ -47,9 +49,14 @@ async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Ev
         model=model,
         stable_model=stable_model,
         measurements=measurements,
+        rules=rules,
         journal=journal,
         managers=rollout.managers,
     )
+
+
+async def _rules(ports: Ports, rollout: Rollout) -> Reading[Rules] | None:
+    return await ports.policies.read(rollout) if rollout.spec.policy else None
 
 
 async def _model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion] | Busy | None:

@@ -16,6 +16,7 @@ from modelramp.rollout.actions import (
     SetTraffic,
     StopRehearsal,
     StopVersion,
+    TellPods,
 )
 
 
@@ -35,6 +36,8 @@ async def do(ports: Ports, rollout: Rollout, action: Action) -> Written:
             return await ports.traffic.write(rollout, action)
         case RunVersion() | StopVersion() | RunRehearsal() | StopRehearsal():
             return await _do_with_pods(ports, rollout, action)
+        case TellPods(policy):
+            return await ports.policies.tell(rollout, policy)
         case Post():
             return await ports.journal.post(rollout, action)
         case Claim():

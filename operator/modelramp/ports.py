@@ -21,6 +21,7 @@ from modelramp.rollout.observation import (
     Reading,
     Rehearsal,
     Route,
+    Rules,
     Workload,
 )
 from modelramp.rollout.spec import Spec
@@ -132,6 +133,18 @@ class Rehearsals(Protocol):
         ...
 
 
+class Policies(Protocol):
+    """The business rules: a ConfigMap that people edit, and the pods that apply it."""
+
+    async def read(self, rollout: Rollout) -> Reading[Rules]:
+        """Read the text and what the pods make of it; NoData("PolicyNotFound") when there is no such ConfigMap."""
+        ...
+
+    async def tell(self, rollout: Rollout, policy: str) -> Written:
+        """Have every pod that was not told fetch the text of this hash."""
+        ...
+
+
 class Traffic(Protocol):
     """The route: the one place that says which version answers."""
 
@@ -199,6 +212,7 @@ class Ports:
     objects: Objects
     workloads: Workloads
     rehearsals: Rehearsals
+    policies: Policies
     traffic: Traffic
     registry: Registry
     journal: Journal

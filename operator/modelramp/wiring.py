@@ -21,6 +21,7 @@ from modelramp.adapters.mlflow import MlflowRegistry
 from modelramp.adapters.mlflow_process import Worker
 from modelramp.adapters.objects import ClusterObjects
 from modelramp.adapters.podspec import PodSettings
+from modelramp.adapters.policies import ClusterPolicies
 from modelramp.adapters.prometheus import PrometheusMetrics
 from modelramp.adapters.proxies import Proxies
 from modelramp.adapters.rehearsals import ClusterRehearsals
@@ -79,6 +80,7 @@ async def wire(
         objects=ClusterObjects(world.store, writer),
         workloads=ClusterWorkloads(world.cluster, world.store, writer, _pods(settings)),
         rehearsals=ClusterRehearsals(world.cluster, world.store, writer, _pods(settings)),
+        policies=ClusterPolicies(world.store, writer, session),
         traffic=TimedTraffic(_routes(world, writer, session, metrics), woken, telemetry.retreated),
         registry=registry,
         journal=journal,

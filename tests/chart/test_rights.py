@@ -37,7 +37,7 @@ EVERYWHERE = {
     "deployments.apps": {"get", "list", "watch", "create", "patch", "delete"},
     "jobs.batch": {"get", "list", "watch", "create", "delete"},
     "configmaps": {"get", "list", "watch", "create", "patch"},
-    "pods": {"list", "watch"},
+    "pods": {"list", "watch", "patch"},
     "services": {"get", "list", "watch", "create", "patch", "delete"},
     "serviceaccounts": {"get", "create", "patch"},
     "roles.rbac.authorization.k8s.io": {"get", "create", "patch"},

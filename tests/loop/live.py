@@ -13,7 +13,17 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
-from modelramp.adapters.kinds import CONFIG_MAP, FIELD_MANAGER, MANAGED_BY, MODEL_DEPLOYMENT, NAME, POD, Kind
+from modelramp.adapters.kinds import (
+    COMPONENT,
+    CONFIG_MAP,
+    FIELD_MANAGER,
+    MANAGED_BY,
+    MODEL_DEPLOYMENT,
+    NAME,
+    POD,
+    ROUTER,
+    Kind,
+)
 from tests.controlplane import ApiServer
 
 PATIENCE = 30.0  # seconds for what takes milliseconds on a quiet machine
@@ -72,7 +82,7 @@ def a_model_deployment(name: str = "fraud-detector", version: str = "8") -> dict
 
 
 def labels_of(name: str = "fraud-detector") -> dict[str, str]:
-    return {MANAGED_BY: FIELD_MANAGER, NAME: name}
+    return {MANAGED_BY: FIELD_MANAGER, NAME: name, COMPONENT: ROUTER}
 
 
 def a_config_map(name: str, labels: dict[str, str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from modelramp.adapters.memory import ports_on
-from modelramp.adapters.world import BEGINNING, Question, StoredObject, World
+from modelramp.adapters.world import BEGINNING, Question, StoredObject, StoredPolicy, World
 from modelramp.api.durations import parse_duration
 from modelramp.ports import Ref
 from modelramp.reconcile import Reconciler, TurnFailedError
@@ -22,7 +22,7 @@ from modelramp.rollout.durations import text
 from modelramp.rollout.gates.spec import Gates, MetricGate, RollbackGate, StagingGate
 from modelramp.rollout.guardrails import due
 from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Rehearsal, Replay, Value
-from modelramp.rollout.spec import Bounds, FailureLimit, Guardrail, OnNoData, Plan, Serving, Shadow, Spec, Step
+from modelramp.rollout.spec import Bounds, FailureLimit, Guardrail, OnNoData, Plan, Policy, Serving, Shadow, Spec, Step
 from modelramp.rollout.status import Pin, Status
 from modelramp.rollout.turn import watched
 from modelramp.sampling import InlineSampler
@@ -99,6 +99,7 @@ class Player:
             "abort": lambda: {"abort": value},
             "approve": lambda: {"approve": value},
             "retry": lambda: {"retry": value, "fingerprint": f"1:{spec.version}:{value}"},
+            "policy": lambda: {"policy": Policy(value, HOUR), "fingerprint": f"1:{spec.version}:{value}"},
             "shadow": lambda: {"plan": replace(spec.plan, shadow=None)},
             "steps": lambda: {"plan": replace(spec.plan, steps=tuple(Step(int(w), HOUR) for w in value.split(",")))},
             "approval": lambda: {"plan": replace(spec.plan, steps=_with_approval(spec.plan.steps, int(value)))},
@@ -108,6 +109,10 @@ class Player:
             "on-no-data": lambda: {"plan": _silence_means(spec.plan, OnNoData(value))},
         }
         self._edit(**changes[key]())
+
+    def do_policy(self, name: str, digest: str, *against: str) -> None:
+        """Write the rules: `problem=…` makes them none, `refused=…` is what the pods have against them."""
+        self.world.policies[name] = StoredPolicy(digest, **dict(said.split("=", 1) for said in against))
 
     def do_delete(self) -> None:
         self.world.delete(REF)

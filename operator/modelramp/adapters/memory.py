@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from modelramp.adapters.memory_policies import MemoryPolicies
 from modelramp.adapters.memory_rehearsals import MemoryRehearsals
 from modelramp.adapters.world import Question, StoredRoute, StoredWorkload, World
 from modelramp.lease import AlwaysHeld, Lease
@@ -36,6 +37,7 @@ def ports_on(world: World, lease: Lease | None = None) -> Ports:
         objects=MemoryObjects(world, held),
         workloads=MemoryWorkloads(world, held),
         rehearsals=MemoryRehearsals(world, held),
+        policies=MemoryPolicies(world, held),
         traffic=MemoryTraffic(world, held),
         registry=MemoryRegistry(world),
         journal=MemoryJournal(world),

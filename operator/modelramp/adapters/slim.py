@@ -18,6 +18,7 @@ from modelramp.adapters.kinds import (
     JOB,
     MODEL_DEPLOYMENT,
     POD,
+    POLICY_TOLD,
     REST,
     ROUTE_KINDS,
     SERVICE,
@@ -97,8 +98,9 @@ def _slim_pod(obj: Object) -> Object:
     for key in ("containerStatuses", "initContainerStatuses"):
         if key in status:
             status[key] = [_chosen(each, _CONTAINER_STATUS) for each in status[key] or ()]
+    told = _chosen(obj["metadata"].get("annotations") or {}, (POLICY_TOLD,))
     return {
-        "metadata": _chosen(obj["metadata"], _METADATA),
+        "metadata": _chosen(obj["metadata"], _METADATA) | ({"annotations": told} if told else {}),
         "spec": {"containers": [_chosen(each, ("name", "ports")) for each in obj["spec"]["containers"]]},
         "status": status,
     }

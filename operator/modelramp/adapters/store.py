@@ -7,7 +7,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 
 from modelramp.adapters.claims import claim_of
-from modelramp.adapters.kinds import MODEL_DEPLOYMENT, NAME, Kind, Object
+from modelramp.adapters.kinds import CONFIG_MAP, MODEL_DEPLOYMENT, NAME, Kind, Object
 from modelramp.adapters.slim import is_news, slim
 from modelramp.ports import Ref
 
@@ -45,7 +45,7 @@ class Store:
         slimmed = self._objects[key] = slim(kind, obj)
         if ref := owner(kind, obj):
             self._members[kind.name, ref].add(key)
-        if claim := _claimed(key, obj):
+        for claim in _claimed(key, obj):
             self._claimants[claim].add(Ref(key[1], key[2]))
             self.claimed[claim[0]].set()
         return self._concerned(key, ref) if known is None or is_news(kind, known, slimmed) else frozenset()
@@ -104,7 +104,7 @@ class Store:
     def _forget(self, key: Key) -> Ref | None:
         known = self._objects.pop(key)
         ref = owner_of(key[0], known)
-        if claim := _claimed(key, known):
+        for claim in _claimed(key, known):
             self._claimants[claim].discard(Ref(key[1], key[2]))
         if ref and (members := self._members.get((key[0], ref))):
             members.discard(key)
@@ -138,10 +138,13 @@ def owner_of(kind: str, obj: Object) -> Ref | None:
     return Ref(metadata["namespace"], name) if name else None
 
 
-def _claimed(key: Key, obj: Object) -> Key | None:
-    """Return the object that a ModelDeployment steers."""
-    claim = claim_of(obj) if key[0] == MODEL_DEPLOYMENT.name else None
-    return (claim.kind.name, key[1], claim.name) if claim else None
+def _claimed(key: Key, obj: Object) -> tuple[Key, ...]:
+    """Return the objects that concern a ModelDeployment without being its own: what it steers, its policy."""
+    if key[0] != MODEL_DEPLOYMENT.name:
+        return ()
+    claim, policy = claim_of(obj), (obj.get("spec") or {}).get("policy") or {}
+    steered = ((claim.kind.name, key[1], claim.name),) if claim else ()
+    return (*steered, (CONFIG_MAP.name, key[1], policy["configMap"])) if policy.get("configMap") else steered
 
 
 def _key(kind: Kind, obj: Object) -> Key:

@@ -75,6 +75,16 @@ class StoredRehearsal:
 
 
 @dataclass(slots=True)
+class StoredPolicy:
+    """The text of a policy: its hash, why it is none, what the pods have against it once they were told."""
+
+    hash: str
+    problem: str = ""
+    refused: str = ""
+    told: bool = False
+
+
+@dataclass(slots=True)
 class StoredRoute:
     """A route, and what its proxies make of it; `pending` is what they have yet to take up."""
 
@@ -114,6 +124,7 @@ class World:
     models: dict[tuple[str, str], Reading[ModelVersion] | Busy] = field(default_factory=dict)
     objects: dict[Ref, StoredObject] = field(default_factory=dict)
     workloads: dict[Ref, dict[str, StoredWorkload]] = field(default_factory=dict)
+    policies: dict[str, StoredPolicy] = field(default_factory=dict)
     rehearsals: dict[Ref, dict[str, StoredRehearsal]] = field(default_factory=dict)
     routes: dict[Ref, StoredRoute] = field(default_factory=dict)
     records: dict[Ref, dict[str, Record]] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from modelramp.api.rules import Block
 from modelramp.api.scalars import Duration, ObjectName
@@ -24,3 +24,22 @@ class Policy(Block):
     watch_for: Duration = timedelta(hours=1)
     """For how long after a change of the rules a broken guardrail is reported with it, and after which the rules
     are reported to have held."""
+
+
+class PolicyState(Block):
+    """The business rules as they were seen last."""
+
+    config_map: str | None = None
+    """ConfigMap that holds them."""
+    hash: str | None = None
+    """Hash of those in force, as answers name it in X-Policy-Hash."""
+    previous: str | None = None
+    """Hash of those before."""
+    since: datetime | None = None
+    """When the operator saw them in force."""
+    refused: str | None = None
+    """Hash of an edit that is not used."""
+    message: str | None = None
+    """Why it is not used."""
+    watching: bool | None = None
+    """Whether a broken guardrail is still reported together with the last change."""

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from modelramp.api.gatecopy import GateResult, GatesCopy
+from modelramp.api.policy import PolicyState
 from modelramp.api.rules import Block
 
 _MAP_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
@@ -295,6 +296,8 @@ class Status(Block):
     """The newest try to take a pin to stable."""
     guardrails: Annotated[tuple[GuardrailState, ...] | None, Field(json_schema_extra=_MAP_BY_NAME)] = None
     """Each guardrail's last change of verdict; its measurements are metrics of the operator."""
+    policy: PolicyState | None = None
+    """The business rules, where spec.policy names some."""
     rejected: tuple[Rejection, ...] | None = None
     """Pins that are not tried again."""
     history: tuple[Record, ...] | None = None

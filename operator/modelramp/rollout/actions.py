@@ -72,6 +72,13 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class TellPods:
+    """Have the pods fetch their rules now, and not when the kubelet looks next, up to two minutes later."""
+
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Post:
     """Hand these records to the registry, and let its aliases name these versions; `candidate` is "" for none.
 
@@ -83,7 +90,7 @@ class Post:
     candidate: str
 
 
-Action = SetTraffic | RunVersion | StopVersion | RunRehearsal | StopRehearsal | Release | Claim | Post
+Action = SetTraffic | RunVersion | StopVersion | RunRehearsal | StopRehearsal | TellPods | Release | Claim | Post
 
 
 @dataclass(frozen=True, slots=True)

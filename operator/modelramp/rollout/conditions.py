@@ -1,8 +1,8 @@
-"""The conditions, always present, in the order in which kstatus reads them."""
+"""The conditions, always present, and one more where there are rules, in the order in which kstatus reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from modelramp.rollout.observation import Failed, NoData, Observation, Value
@@ -34,7 +34,7 @@ def describe(status: Status, before: Iterable[Condition], seen: Observation) -> 
     known = {condition.type: condition for condition in before}
     effect = _traffic(status, known.get("TrafficConverged"), seen)
     audit = _audit(status, known.get(AUDIT), seen)
-    claims = (*_summary(status, effect), _gates(status), _guardrails(status), effect, audit)
+    claims = (*_summary(status, effect), _gates(status), _guardrails(status), effect, audit, *_policy(status))
     return tuple(_dated(claim, known.get(claim.type), status.observed_generation, seen) for claim in claims)
 
 
@@ -92,6 +92,21 @@ def _guardrails(status: Status) -> Claim:
     if status.guardrails:
         return Claim("GuardrailsHealthy", "True", "GuardrailsPassing", "")
     return Claim("GuardrailsHealthy", "Unknown", "NotWatching", "")
+
+
+def _policy(status: Status) -> Iterator[Claim]:
+    """Yield how the business rules stand, where there are to be any."""
+    policy = status.policy
+    if policy is None:
+        return
+    held = f"policy {policy.hash} is in force" if policy.hash else "no policy is in force"
+    if policy.message:
+        reason = "PolicyRefused" if policy.refused else "PolicyNotFound"
+        yield Claim("PolicyInForce", "False", reason, f"{policy.message}; {held}")
+    elif policy.hash:
+        yield Claim("PolicyInForce", "True", "PolicyInForce", f"{held}, from ConfigMap {policy.config_map}")
+    else:
+        yield Claim("PolicyInForce", "Unknown", "PolicyNotConfirmed", "no pod has said yet that it applies the policy")
 
 
 def _traffic(status: Status, before: Condition | None, seen: Observation) -> Claim:

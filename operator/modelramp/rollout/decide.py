@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from modelramp.rollout import machine, narrate, schedule, signals, staging, traffic
-from modelramp.rollout.actions import Action, Event, Post, Release, SetTraffic
+from modelramp.rollout import machine, narrate, policy, schedule, signals, staging, traffic
+from modelramp.rollout.actions import Action, Event, Post, Release, SetTraffic, TellPods
 from modelramp.rollout.guardrails import Evidence, Scope, gather, remembered, restore
-from modelramp.rollout.observation import Busy, NoData, Observation
+from modelramp.rollout.observation import Busy, NoData, Observation, Value
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Phase, Status
 from modelramp.rollout.turn import RETREATS, WITH_TRAFFIC, Signal, SignalKind, Turn, watched
@@ -42,7 +43,7 @@ def decide(spec: Spec, status: Status, seen: Observation, evidence: Evidence | N
     measured = replace(status, guardrails=remembered(guardrails, status.guardrails, gathered)) if guardrails else status
     turn = Turn(spec, measured, seen, gathered)
     signal = signals.classify(turn)
-    after = narrate.tell(turn, signal, machine.advance(turn, signal))
+    after = narrate.tell(turn, signal, policy.follow(turn, machine.advance(turn, signal)))
     actions = (*_actions(turn, signal, after, claimed=claimed), *_post(turn, after))
     told = narrate.events(replace(turn, status=status), signal, after)
     return Decision(signal, after, gathered, actions, told, schedule.look_again(replace(turn, status=after), actions))
@@ -62,8 +63,15 @@ def _actions(turn: Turn, signal: Signal, after: Status, *, claimed: bool) -> tup
         why = f"{after.reason}: {after.message}" if after.phase is Phase.ROLLED_BACK else after.reason
         moves = traffic.converge(after, warm, turn.seen, claimed=claimed, why=why, retreats=retreats)
         actions = (*moves, *staging.converge(after, warm, turn.seen))
-        return tuple(action for action in actions if _protects(action, turn.seen)) if turn.spec.problem else actions
+        if turn.spec.problem:
+            return tuple(action for action in actions if _protects(action, turn.seen))
+        return (*actions, *_told(turn))
     return _release(turn, after, claimed=claimed)
+
+
+def _told(turn: Turn) -> Iterator[Action]:
+    if turn.spec.policy and isinstance(turn.seen.rules, Value) and turn.seen.rules.value.untold:
+        yield TellPods(turn.seen.rules.value.hash)
 
 
 def _post(turn: Turn, after: Status) -> tuple[Post, ...]:

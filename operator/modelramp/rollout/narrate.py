@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modelramp.rollout import conditions, progress, traffic
+from modelramp.rollout import conditions, policy, progress, traffic
 from modelramp.rollout.actions import Event
 from modelramp.rollout.archive import address, shelve
 from modelramp.rollout.observation import Observation
@@ -54,7 +54,7 @@ def tell(turn: Turn, signal: Signal, after: Status) -> Status:
     """Return the status with its words: reason, message, columns, conditions and history."""
     told = _reasoned(turn, signal, after)
     told = replace(told, **_columns(told))  # type: ignore[arg-type]
-    new = record(turn, signal, told, _decided(turn, signal, told))
+    new = record(turn, signal, told, _decided(turn, signal, told), policy.decided(turn, told))
     told = replace(told, observed_generation=turn.seen.generation, history=shelve(after.history, new))
     told = replace(told, outbox=address(turn.status.outbox, new, turn.seen.journal))
     return replace(told, conditions=conditions.describe(told, turn.status.conditions, turn.seen))
@@ -120,6 +120,7 @@ def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
         *_verdicts(turn.status, after),
         *_journal(turn.status, after),
         *_repairs(turn, signal),
+        *(Event(said.event, said.message, policy.EVENTS[said.event]) for said in policy.decided(turn, after)),
     )
 
 

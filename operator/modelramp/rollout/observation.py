@@ -183,6 +183,23 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """The text of a policy as its ConfigMap holds it now, and what the pods make of it.
+
+    `problem` says why it is no policy at all, `refused` what a pod has against it. Of the ready pods `applied` use
+    it, `waiting` have not said so yet; `untold` have not been told to fetch it. `author` wrote it last.
+    """
+
+    hash: str
+    problem: str = ""
+    refused: str = ""
+    applied: int = 0
+    waiting: int = 0
+    untold: int = 0
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One guardrail query's answers; `baseline` is the stable version's, None where it is not compared."""
 
@@ -210,6 +227,7 @@ class Observation:
     )
     """By attempt, those that run or have ended and were not cleared away; Failed where it could not be begun."""
     measurements: tuple[Measurement, ...] = ()
+    rules: Reading[Rules] | None = None
     journal: Reading[Posted] | Busy | None = None
     """What became of the outbox; NoData where no records are to go to the registry at all."""
     managers: Mapping[str, str] = field(default_factory=dict, hash=False)

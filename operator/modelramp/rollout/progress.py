@@ -9,7 +9,7 @@ from modelramp.rollout import staging
 from modelramp.rollout.durations import text
 from modelramp.rollout.gates.chain import Case, judge_gates
 from modelramp.rollout.guardrails import satisfied
-from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
+from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Rules, Value
 from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import UNUSABLE, converged, is_scarce
 from modelramp.rollout.turn import UNREADABLE, WITH_TRAFFIC, Signal, SignalKind, Turn, waited, watched
@@ -50,6 +50,8 @@ def _gating(turn: Turn, attempt: Attempt) -> Signal:
     ):
         if not isinstance(reading, Value):
             return _unresolved(asked, reading)
+    if turn.spec.policy and not isinstance(turn.seen.rules, Value | NoData):
+        return _unread(turn.seen.rules)
     return _verdict(examine(turn), f"version {attempt.version} passed every gate")
 
 
@@ -60,6 +62,12 @@ def _verdict(results: Iterable[GateResult], passed: str) -> Signal:
             SignalKind.REFUSE, "GatesFailed", "; ".join(f"{result.gate}: {result.message}" for result in failed)
         )
     return Signal(SignalKind.ACCEPT, "GatesPassed", passed)
+
+
+def _unread(reading: Failed | None) -> Signal:
+    if reading is None:
+        return _hold("Resolving", "reading the policy's ConfigMap")
+    return _hold(reading.reason, reading.message)
 
 
 def compares(status: Status) -> bool:
@@ -88,7 +96,14 @@ def examine(turn: Turn) -> tuple[GateResult, ...]:
         return attempt.gates if isinstance(results, staging.Waits) else (*attempt.gates, *results)
     if attempt is None or not isinstance(model, Value):
         return ()
-    return judge_gates(Case(attempt.plan.gates, model.value, stable.value if isinstance(stable, Value) else None))
+    of_stable = stable.value if isinstance(stable, Value) else None
+    return judge_gates(Case(attempt.plan.gates, model.value, of_stable, _rules(turn, attempt)))
+
+
+def _rules(turn: Turn, attempt: Attempt) -> Value[Rules] | NoData | None:
+    """Return what the policy's ConfigMap holds, None where there is to be none, or for a version adopted as it is."""
+    seen = turn.seen.rules
+    return seen if isinstance(seen, Value | NoData) and attempt.version == turn.spec.version else None
 
 
 def _starting(turn: Turn, attempt: Attempt) -> Signal:

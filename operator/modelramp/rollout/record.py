@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -30,10 +30,18 @@ class Decided:
     message: str
 
 
-def record(turn: Turn, signal: Signal, after: Status, decided: Decided | None) -> tuple[Record, ...]:
-    """Return this turn's records, oldest first; none when nothing was decided. `after` has its columns."""
+def record(
+    turn: Turn, signal: Signal, after: Status, decided: Decided | None, rules: Iterable[Decided] = ()
+) -> tuple[Record, ...]:
+    """Return this turn's records, oldest first; none when nothing was decided. `after` has its columns.
+
+    `rules` is what is new about the business rules, which no signal stands for.
+    """
     said = (*_by_people(turn, signal), *_overridden(signal, after), *((decided,) if decided else ()))
-    return tuple(_record(turn, signal, after, each) for each in said)
+    seen = turn.seen.rules
+    author = seen.value.author if isinstance(seen, Value) else ""
+    about_rules = (replace(_record(turn, signal, after, each), reason=each.event, by=author) for each in rules)
+    return (*about_rules, *(_record(turn, signal, after, each) for each in said))
 
 
 def _by_people(turn: Turn, signal: Signal) -> Iterator[Decided]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from modelramp.rollout import progress, staging
+from modelramp.rollout import policy, progress, staging
 from modelramp.rollout.actions import Action, Post, RunVersion
 from modelramp.rollout.observation import Busy, Failed, NoData, Value
 from modelramp.rollout.status import Attempt, Phase
@@ -42,6 +42,7 @@ def look_again(turn: Turn, actions: tuple[Action, ...]) -> timedelta | None:
 
 
 def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
+    yield from policy.moments(turn)
     if moves := [action for action in actions if not isinstance(action, Post)]:
         yield PODS_COME if all(isinstance(action, RunVersion) for action in moves) else SOON
     if turn.status.outbox:

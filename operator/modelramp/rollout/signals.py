@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from modelramp.rollout import progress, traffic
+from modelramp.rollout import policy, progress, traffic
 from modelramp.rollout.guardrails import blind, breached
 from modelramp.rollout.observation import Value
 from modelramp.rollout.status import Phase
@@ -105,7 +105,8 @@ def _breach(turn: Turn) -> Signal | None:
         tally = turn.evidence.of(guardrail.name)
         if breached(guardrail, tally):
             said = tally.verdict.message if tally.verdict else "failed before a restart"
-            return Signal(SignalKind.BREACH, "GuardrailFailed", f"guardrail {guardrail.name}: {said}")
+            message = f"guardrail {guardrail.name}: {said}{policy.suspect(turn)}"
+            return Signal(SignalKind.BREACH, "GuardrailFailed", message)
     return None
 
 

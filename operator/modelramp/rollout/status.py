@@ -133,6 +133,23 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyState:
+    """The business rules as they were seen last.
+
+    `hash` names those in force since `since`, which came after `previous`. `refused` names an edit that is not used,
+    `message` says why not. While `watching`, a breach is reported together with the change.
+    """
+
+    config_map: str
+    hash: str = ""
+    previous: str = ""
+    since: datetime | None = None
+    refused: str = ""
+    message: str = ""
+    watching: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that a decision rests on: what was checked, what it said, within which bounds.
 
@@ -200,6 +217,7 @@ class Status:
     """Versions that were stable, newest first; the first `keep_warm` of them stay ready."""
     attempt: Attempt | None = None
     guardrails: tuple[GuardrailState, ...] = ()
+    policy: PolicyState | None = None
     rejected: tuple[Rejection, ...] = ()
     history: tuple[Record, ...] = ()
     outbox: tuple[Record, ...] = ()

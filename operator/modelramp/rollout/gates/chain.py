@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from modelramp.rollout.gates.spec import Gates, MetricGate
-from modelramp.rollout.observation import ModelVersion
+from modelramp.rollout.observation import ModelVersion, NoData, Rules, Value
 from modelramp.rollout.status import GateResult
 
 PRODUCT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
@@ -25,6 +25,8 @@ class Case:
     gates: Gates
     candidate: ModelVersion
     stable: ModelVersion | None
+    rules: Value[Rules] | NoData | None = None
+    """The business rules; None where there are to be none."""
 
 
 def judge_gates(case: Case) -> tuple[GateResult, ...]:
@@ -111,4 +113,17 @@ def _changes(gate: MetricGate, value: float, stable: ModelVersion | None) -> Ite
         yield passed, "MetricHeld" if passed else "MetricIncreased", f"{against}, maxIncrease {gate.max_increase:.6g}"
 
 
-CHAIN: tuple[Callable[[Case], Iterator[GateResult]], ...] = (_name, _ready, _signature, _metrics)
+def _policy(case: Case) -> Iterator[GateResult]:
+    match case.rules:
+        case Value(rules) if rules.problem:
+            yield GateResult("policy", False, "PolicyInvalid", rules.problem)
+        case Value(rules):
+            yield GateResult("policy", True, "PolicyValid", f"policy {rules.hash} can be used")
+        case NoData(reason, message):
+            yield GateResult("policy", False, reason, message)
+        case None if case.gates.require_policy:
+            message = "spec.policy names no ConfigMap with the business rules"
+            yield GateResult("policy", False, "PolicyMissing", message)
+
+
+CHAIN: tuple[Callable[[Case], Iterator[GateResult]], ...] = (_name, _ready, _signature, _metrics, _policy)
