@@ -19,6 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from modelramp_runtime.admission import Admission
+from modelramp_runtime.inference import Inference
+from modelramp_runtime.inference_routes import add_inference_routes
 from modelramp_runtime.logs import fields
 from modelramp_runtime.metrics import Arm, Metrics
 from modelramp_runtime.mlflow_api import VERSION as MLFLOW_VERSION
@@ -31,6 +33,7 @@ from modelramp_runtime.settings import LogRequests, Settings
 
 LOG = logging.getLogger("modelramp.server")
 JSON = "application/json"
+_BINARY = "inference-header-content-length"
 _REQUEST_ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.{0,64}", re.ASCII)
 
@@ -69,7 +72,7 @@ class ModelServer:
     """One model version behind HTTP. `app` is the ASGI application."""
 
     def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics) -> None:
-        self._settings, self._scorer, self._metrics = settings, scorer, metrics
+        self.settings, self._scorer, self._metrics = settings, scorer, metrics
         self._admission = Admission(settings.threads, settings.queue)
         self._readiness = Readiness()
         self._identity = {
@@ -77,7 +80,7 @@ class ModelServer:
             "X-Model-Version": settings.model_version,
         }
         self.app = FastAPI(lifespan=self._live, openapi_url=None, docs_url=None, redoc_url=None)
-        self.app.add_route("/invocations", self._invoke, methods=["POST"])
+        self.app.add_route("/invocations", self.invoke, methods=["POST"])
         for path, answer in (
             ("/ping", self._health),
             ("/health", self._health),
@@ -87,6 +90,8 @@ class ModelServer:
             ("/policy", self._policy),
         ):
             self.app.add_route(path, answer, methods=["GET"])
+        self.model = scorer.model
+        add_inference_routes(self.app, self)
         self.app.add_exception_handler(HTTPException, _not_served)
 
     @property
@@ -116,7 +121,7 @@ class ModelServer:
     async def _try_once(self) -> None:
         """Make the first prediction; readiness hangs on it."""
         try:
-            trial = read_trial(self._settings.model_dir, list(self._scorer.model.inputs))
+            trial = read_trial(self.settings.model_dir, list(self._scorer.model.inputs))
             LOG.info("trying the first prediction", extra=fields(source=trial.source))
             await asyncio.to_thread(self._scorer.rehearse, Invocation(trial.media_type, trial.body))
             await self._first_policy()
@@ -156,11 +161,15 @@ class ModelServer:
     async def _version(self, _: Request) -> Response:
         return Response(MLFLOW_VERSION, media_type=JSON)
 
+    def is_ready(self) -> bool:
+        """Tell whether requests are to come."""
+        return self._readiness.phase is Phase.READY and not self._admission.is_stuck
+
     async def _ready(self, _: Request) -> Response:
         phase, reason = self._readiness.phase, self._readiness.reason
-        is_ready = phase is Phase.READY
-        if is_ready and self._admission.is_stuck:
-            is_ready, reason = False, "every prediction thread is held by a request past its deadline"
+        is_ready = self.is_ready()
+        if phase is Phase.READY and not is_ready:
+            reason = "every prediction thread is held by a request past its deadline"
         body = json.dumps({"ready": is_ready, "phase": phase, "reason": reason})
         return Response(body, 200 if is_ready else 503, self._headers, JSON)
 
@@ -171,7 +180,8 @@ class ModelServer:
     async def _policy(self, _: Request) -> Response:
         return Response(json.dumps(self._scorer.rules.state()), media_type=JSON, headers=self._headers)
 
-    async def _invoke(self, request: Request) -> Response:
+    async def invoke(self, request: Request) -> Response:
+        """Answer a request for predictions, in whichever protocol its path is of."""
         started = time.perf_counter()
         caller = Caller.read(request.headers)
         self._metrics.arrived(caller.arm)
@@ -191,29 +201,38 @@ class ModelServer:
             scored = await self._predict(request, caller, started)
             return Outcome(200, scored.body, scored.policy)
         except RequestError as refused:
-            return self._refusal(refused, caller)
+            return self._refusal(refused, caller, request)
         except Exception as error:  # noqa: BLE001 a fault of the server itself is an answer too
             fault = RequestError(Kind.INTERNAL, "The server failed on this request.")
             fault.__cause__ = error
-            return self._refusal(fault, caller)
+            return self._refusal(fault, caller, request)
 
     async def _predict(self, request: Request, caller: Caller, started: float) -> Scored:
-        media_type = read_media_type(request.headers.get("content-type"))
+        media_type = JSON if _is_inference(request) else read_media_type(request.headers.get("content-type"))
+        if _BINARY in request.headers:
+            raise RequestError(Kind.MEDIA_TYPE, "Binary tensors are not supported; send their data as JSON.")
         if request.headers.get("content-encoding", "identity") != "identity":
             raise RequestError(Kind.MEDIA_TYPE, "A Content-Encoding is not supported; send the body as it is.")
         body = await self._read_body(request)
         self._metrics.received(caller.arm, len(body))
-        left = self._settings.timeout_seconds - (time.perf_counter() - started)
-        return await self._admission.run(lambda: self._scorer.score(Invocation(media_type, body), caller.arm), left)
+        left = self.settings.timeout_seconds - (time.perf_counter() - started)
+        return await self._admission.run(
+            lambda: self._scorer.score(self._asked(request, media_type, body), caller.arm), left
+        )
+
+    def _asked(self, request: Request, media_type: str, body: bytes) -> Invocation | Inference:
+        if _is_inference(request):
+            return Inference.parse(self.settings.model_name, self.settings.model_version, body)
+        return Invocation(media_type, body)
 
     async def _read_body(self, request: Request) -> bytes:
-        limit = self._settings.max_body_bytes
+        limit = self.settings.max_body_bytes
         too_large = RequestError(Kind.TOO_LARGE, f"The body is larger than {limit} bytes.")
         if int(request.headers.get("content-length", 0)) > limit:
             raise too_large
         body = bytearray()
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
+            async with asyncio.timeout(self.settings.timeout_seconds):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > limit:
@@ -224,7 +243,7 @@ class ModelServer:
             raise RequestError(Kind.DISCONNECTED, "The caller went away.") from None
         return bytes(body)
 
-    def _refusal(self, refused: RequestError, caller: Caller) -> Outcome:
+    def _refusal(self, refused: RequestError, caller: Caller, request: Request) -> Outcome:
         self._metrics.refused(caller.arm, refused.kind)
         answer: dict[str, object] = {
             "error_code": refused.error_code,
@@ -232,6 +251,8 @@ class ModelServer:
             "kind": refused.kind,
             "request_id": caller.request_id,
         }
+        if _is_inference(request):
+            answer["error"] = refused.message
         if refused.violations:
             answer["violations"] = [
                 {"column": v.column, "row": v.row, "problem": v.problem} for v in refused.violations
@@ -253,7 +274,7 @@ class ModelServer:
         return Outcome(refused.status, json.dumps(answer).encode(), self._scorer.rules.hash, refused.kind)
 
     def _log_answer(self, caller: Caller, outcome: Outcome, seconds: float) -> None:
-        if self._settings.log_requests is LogRequests.ALL:
+        if self.settings.log_requests is LogRequests.ALL:
             about = fields(
                 request_id=caller.request_id,
                 traceparent=caller.traceparent,
@@ -262,6 +283,10 @@ class ModelServer:
                 seconds=round(seconds, 6),
             )
             LOG.info("answered", extra=about)
+
+
+def _is_inference(request: Request) -> bool:
+    return request.url.path.startswith("/v2/")
 
 
 async def _not_served(_: Request, error: Exception) -> Response:

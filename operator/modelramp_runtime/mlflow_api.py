@@ -35,6 +35,7 @@ class Loaded:
     pyfunc: Any
     flavor: str
     inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
     params: list[dict[str, Any]]
     input_schema: Any
     params_schema: Any
@@ -47,13 +48,14 @@ def load(directory: Path) -> Loaded:
     """Load the model of a directory; raises whatever its flavor raises."""
     pyfunc = _pyfunc.load_model(str(directory))
     meta = pyfunc.metadata
-    inputs, params = meta.get_input_schema(), meta.get_params_schema()
+    inputs, outputs, params = meta.get_input_schema(), meta.get_output_schema(), meta.get_params_schema()
     is_hinted = bool(meta._is_signature_from_type_hint())
     config = meta.flavors[_pyfunc.FLAVOR_NAME]
     return Loaded(
         pyfunc=pyfunc,
         flavor=next((name for name in meta.flavors if name != _pyfunc.FLAVOR_NAME), _pyfunc.FLAVOR_NAME),
         inputs=inputs.to_dict() if inputs is not None else [],
+        outputs=outputs.to_dict() if outputs is not None else [],
         params=params.to_dict() if params is not None else [],
         input_schema=inputs,
         params_schema=params,

@@ -47,7 +47,8 @@ class Model:
     def __init__(self, loaded: Loaded, extra: ExtraColumns, text_numbers: TextNumbers) -> None:
         self._loaded = loaded
         self.flavor = loaded.flavor
-        self.inputs = loaded.inputs
+        self.inputs, self.outputs = loaded.inputs, loaded.outputs
+        self.param_names = frozenset(spec["name"] for spec in loaded.params)
         self._columns = None if loaded.has_type_hints else columns_of(loaded.inputs, extra, text_numbers)
         params = inspect.signature(loaded.predict).parameters.get("params")
         self._takes_params = params is not None and params.kind is not inspect.Parameter.VAR_KEYWORD
@@ -56,7 +57,10 @@ class Model:
         """Return the input that a request body holds; raise `RequestError` (400) that names the column."""
         if media_type != JSON:
             return Input(self._read_file(media_type, body), self._fit_params(None))
-        payload = read_json(body)
+        return self.read_payload(read_json(body))
+
+    def read_payload(self, payload: dict[str, Any]) -> Input:
+        """Return the input that the JSON of MLflow's protocol holds; raise `RequestError` (400)."""
         is_bare = not any(name in payload for name in FORMATS) and mlflow_api.is_bare(payload)
         if self._columns is None:
             return self._read_with_mlflow(payload, is_bare=is_bare)
