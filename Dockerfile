@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
-# Two images of one locked set of dependencies: `--target operator` and `--target runtime`.
-# Pin the base by digest where a registry is asked: --build-arg BASE_IMAGE=python@sha256:...
+# Two images of one locked set of dependencies: `--target operator` and `--target runtime`; `--target sbom` is the
+# bill of materials of each, without either: docker build --target sbom --output type=local,dest=. .
+# Pin the base by digest where a registry is asked: --build-arg BASE_IMAGE=python:3.12-slim-bookworm@sha256:...
 # Any Debian 12 with python3 (3.11 or later) and python3-venv will do.
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
@@ -19,6 +20,17 @@ COPY pyproject.toml uv.lock ./
 RUN /opt/tools/bin/uv export --quiet --frozen --no-dev --no-emit-project --output-file operator.txt \
     && /opt/tools/bin/uv export --quiet --frozen --no-dev --no-emit-project --output-file runtime.txt \
        --extra runtime --prune kopf --prune kubernetes --prune prometheus-api-client --prune aiohttp
+
+# CycloneDX, from the lock that the images are installed from.
+FROM lists AS bills
+RUN /opt/tools/bin/uv export --quiet --frozen --no-dev --no-emit-project --format cyclonedx1.5 \
+       --output-file operator.cdx.json \
+    && /opt/tools/bin/uv export --quiet --frozen --no-dev --no-emit-project --format cyclonedx1.5 \
+       --extra runtime --prune kopf --prune kubernetes --prune prometheus-api-client --prune aiohttp \
+       --output-file runtime.cdx.json
+
+FROM scratch AS sbom
+COPY --from=bills /source/operator.cdx.json /source/runtime.cdx.json /
 
 # Dependencies are layers of their own: a change of code installs nothing again.
 FROM lists AS operator-dependencies

@@ -63,6 +63,7 @@ RECIPES: Mapping[str, Recipe] = {
         DockerfileImage("mlflow", SOURCE / "images/mlflow/Dockerfile", SOURCE / "images/mlflow"),
         DockerfileImage("operator", REPOSITORY / "Dockerfile", REPOSITORY, "operator"),
         DockerfileImage("runtime", REPOSITORY / "Dockerfile", REPOSITORY, "runtime"),
+        DockerfileImage("sbom", REPOSITORY / "Dockerfile", REPOSITORY, "sbom"),
     )
 }
 NODE_IMAGES = "pause", "coredns"

@@ -54,7 +54,9 @@ def _judge(file: str, document: Mapping[str, Any]) -> Result:
     name = metadata.get("name") if isinstance(metadata, dict) else None
     where = f"{file}: {name}" if isinstance(name, str) else file
     problem = (
-        _head_problem(document, name) or _unknown(document.get("spec"), _spec_schema(), "spec") or read_spec(document)
+        _head_problem(document, name)
+        or unknown_field(document.get("spec"), _spec_schema(), "spec")
+        or read_spec(document)
     )
     if isinstance(problem, Problem):
         return Result(where, good=False, message=str(problem))
@@ -84,11 +86,11 @@ def _spec_schema() -> Mapping[str, Any]:
     return schema
 
 
-def _unknown(value: object, schema: Mapping[str, Any], path: str) -> Problem | None:
+def unknown_field(value: object, schema: Mapping[str, Any], path: str) -> Problem | None:
     """Return the first field that the schema does not have; the API server's strict mode refuses those."""
     if isinstance(value, list):
         items = schema.get("items", {})
-        return _first(_unknown(item, items, f"{path}[{index}]") for index, item in enumerate(value))
+        return _first(unknown_field(item, items, f"{path}[{index}]") for index, item in enumerate(value))
     known = schema.get("properties")
     if not isinstance(value, dict) or known is None:
         return None
@@ -97,7 +99,7 @@ def _unknown(value: object, schema: Mapping[str, Any], path: str) -> Problem | N
             near = difflib.get_close_matches(str(key), known, n=1)
             offer = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
             return Problem(f"{path}.{key}", "", f"is no field; {offer}")
-    return _first(_unknown(item, known[key], f"{path}.{key}") for key, item in value.items())
+    return _first(unknown_field(item, known[key], f"{path}.{key}") for key, item in value.items())
 
 
 def _first(problems: Iterable[Problem | None]) -> Problem | None:

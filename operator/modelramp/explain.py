@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from modelramp.api.convert import Problem
 from modelramp.api.durations import format_duration
+from modelramp.api.problem import Problem
 from modelramp.ports import Ref
 from modelramp.rollout.spec import Plan, Spec
 from modelramp.rollout.status import Attempt, Phase, Record, Status, VerdictKind

@@ -45,6 +45,12 @@ def _address_without_credentials(url: str) -> str:
     return _address(url)
 
 
+def _existing_directory(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError
+    return path
+
+
 def _existing_file(path: Path) -> Path:
     if not path.is_file():
         raise ValueError
@@ -53,6 +59,7 @@ def _existing_file(path: Path) -> Path:
 
 Name = Annotated[str, Field(pattern=_DNS_LABEL)]
 File = Annotated[Path, AfterValidator(_existing_file)]
+Directory = Annotated[Path, AfterValidator(_existing_directory)]
 Quantity = Annotated[str, Field(pattern=_QUANTITY)]
 Image = Annotated[str, Field(pattern=_IMAGE)]
 Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -82,6 +89,7 @@ class Settings(BaseModel):
     operator_image: Image = Field(f"modelramp/operator:{__version__}", description="an image reference")
     runtime_image: Image = Field(f"modelramp/runtime:{__version__}", description="an image reference")
     router_image: Image = Field("envoyproxy/envoy:v1.40.0", description="an image reference of Envoy")
+    runtimes: Directory | None = Field(None, description="a directory with a file for each runtime profile, NAME.yaml")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         "IfNotPresent", description="Always, IfNotPresent or Never"
     )

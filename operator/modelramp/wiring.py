@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -31,12 +32,17 @@ from modelramp.adapters.steered import Steerage, SteeredRoutes
 from modelramp.adapters.store import Store
 from modelramp.adapters.workloads import ClusterWorkloads
 from modelramp.adapters.writer import Writer
+from modelramp.api.problem import Problem
+from modelramp.api.run import Runtimes
 from modelramp.lease import Lease
 from modelramp.ports import Clock, Metrics, Ports, Ref, Traffic
 from modelramp.rollout.spec import GatewayKind, Holding
 from modelramp.router.podspec import Resources, RouterSettings
+from modelramp.runtimes import read_runtimes
 from modelramp.settings import Settings
 from modelramp.telemetry import CountedEvents, Telemetry, TimedTraffic
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ async def wire(
     metrics = _metrics(settings, world.clock)
     closing.push_async_callback(metrics.close)
     ports = Ports(
-        objects=ClusterObjects(world.store, writer),
+        objects=ClusterObjects(world.store, writer, _runtimes(settings)),
         workloads=ClusterWorkloads(world.cluster, world.store, writer, _pods(settings)),
         rehearsals=ClusterRehearsals(world.cluster, world.store, writer, _pods(settings)),
         policies=ClusterPolicies(world.store, writer, session),
@@ -133,6 +139,14 @@ def _metrics(settings: Settings, clock: Clock) -> PrometheusMetrics:
         token_file=settings.prometheus_token_file,
         ca_file=settings.prometheus_ca_file,
     )
+
+
+def _runtimes(settings: Settings) -> Runtimes:
+    found = read_runtimes(settings.runtimes)
+    for name, described in found.items():
+        if isinstance(described, Problem):
+            log.error("runtime %s cannot be used: %s", name, described)
+    return found
 
 
 def _pods(settings: Settings) -> PodSettings:

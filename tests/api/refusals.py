@@ -75,7 +75,22 @@ NAMES = (
 SERVING = (
     Refusal("no replicas", {"spec.serving.replicas": 0}, "spec.serving.replicas", "greater than or equal to 1"),
     Refusal("eleven warm", {"spec.serving.keepWarm": 11}, "spec.serving.keepWarm", "less than or equal to 10"),
-    Refusal("another runtime", {"spec.serving.runtime": "triton"}, "spec.serving.runtime", "mlflow"),
+    Refusal("a runtime by its image", {"spec.serving.runtime": "a/b:1"}, "spec.serving.runtime", "no DNS-1123 label"),
+    Refusal(
+        "a runtime that is not described",
+        {"spec.serving.runtime": "custom"},
+        "spec.serving.custom",
+        "give both or neither",
+    ),
+    Refusal(
+        "a metric's label in quotes",
+        {
+            "spec.serving.runtime": "custom",
+            "spec.serving.custom": {"image": "x", "metrics": {"errors": [{"metric": "a", "labels": {'"': "b"}}]}},
+        },
+        "spec.serving.custom.metrics.errors[0].labels",
+        "letters, digits and '_' only",
+    ),
     Refusal("a blank in the image", {"spec.serving.image": "a b"}, "spec.serving.image", "'a b' is no image"),
     Refusal(
         "no amount of memory",
@@ -213,6 +228,7 @@ GUARDRAILS = (
     Refusal(
         "two questions", _guardrail(max=1, template="error-rate", query="up"), _RAIL, "has both template and query"
     ),
+    Refusal("a source of a query", _query("up", source="Server"), f"{_RAIL}.source", "only a template has a source"),
     Refusal("an unknown template", _guardrail(max=1, template="errors"), f"{_RAIL}.template", "error-rate"),
     Refusal("two upper bounds", _query("up", maxDuration="1s"), f"{_RAIL}.max", "are the same bound: keep one"),
     Refusal("nothing can pass", _query("up", min=2), f"{_RAIL}.min", "min is over max"),

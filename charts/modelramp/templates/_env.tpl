@@ -23,6 +23,9 @@
 - {name: MODELRAMP_ROUTER_CPU, value: {{ $router.requests.cpu | quote }}}
 - {name: MODELRAMP_ROUTER_MEMORY, value: {{ $router.requests.memory | quote }}}
 - {name: MODELRAMP_ROUTER_MEMORY_LIMIT, value: {{ $router.limits.memory | quote }}}
+{{- if .Values.runtimes }}
+- {name: MODELRAMP_RUNTIMES, value: /etc/modelramp/runtimes}
+{{- end }}
 {{- with .Values.namespaces }}
 - {name: MODELRAMP_NAMESPACES, value: {{ join "," . | quote }}}
 {{- end }}

@@ -13,7 +13,9 @@ from modelramp.adapters.kubernetes import Missing, Reply
 from modelramp.adapters.slim import slim
 from modelramp.adapters.store import Store
 from modelramp.adapters.writer import Outcome, Writer, written
-from modelramp.api.convert import Problem, dump_status, read_spec, read_status, read_traffic
+from modelramp.api.convert import dump_status, read_spec, read_status, read_traffic
+from modelramp.api.problem import Problem
+from modelramp.api.run import Runtimes
 from modelramp.ports import Conflict, Done, Ref, Rollout, Written
 from modelramp.rollout.machine import sound
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
@@ -24,9 +26,10 @@ from modelramp.rollout.status import Status
 class ClusterObjects:
     """ModelDeployments of an API server; each version of an object is parsed once."""
 
-    def __init__(self, store: Store, writer: Writer) -> None:
+    def __init__(self, store: Store, writer: Writer, runtimes: Runtimes | None = None) -> None:
         self._store = store
         self._writer = writer
+        self._runtimes = runtimes or {}
         self._parsed: dict[Ref, tuple[str, Rollout]] = {}
 
     async def read(self, ref: Ref) -> Reading[Rollout]:
@@ -106,19 +109,19 @@ class ClusterObjects:
         seen, known = self._parsed.get(ref, ("", None))
         if known is not None and (seen, known.uid) == (version, obj["metadata"]["uid"]):
             return Value(known)
-        rollout = _rollout(ref, obj, _spec(obj, known))
+        rollout = _rollout(ref, obj, _spec(obj, known, self._runtimes))
         self._parsed[ref] = (version, rollout)
         return Value(rollout)
 
 
-def _spec(obj: Object, known: Rollout | None) -> Spec:
+def _spec(obj: Object, known: Rollout | None, runtimes: Runtimes) -> Spec:
     """Return the spec, the parsed one where it has not changed; one that cannot be used stops neither a deletion nor
     the guardrails: then it is the one before, or what the attempt remembers, with the problem."""
     metadata = obj["metadata"]
     before = known if known is not None and known.uid == metadata["uid"] else None
     if before is not None and before.generation == metadata["generation"]:
         return before.spec
-    spec = read_spec(obj)
+    spec = read_spec(obj, runtimes)
     if not isinstance(spec, Problem):
         return spec
     return replace(before.spec if before else _remembered(obj), problem=str(spec))

@@ -11,12 +11,12 @@ from modelramp.pods.strategic import merge
 from modelramp.pods.template import FETCH, MODEL_DIR, MODEL_VOLUME, POLICY_DIR, POLICY_VOLUME, SERVER
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.queries import service
+from modelramp.rollout.runtime import CUSTOM, MLFLOW, Runtime
 from modelramp.rollout.spec import Serving
 from modelramp.rollout.status import Phase, Pin
 
-PORT = 8080
 TEMPORARY = "/tmp"  # noqa: S108 (an emptyDir of the container's own)
-_OF_NO_POD = frozenset({"replicas", "keep_warm", "autoscaling"})
+_USUAL, _OF_NO_POD = Serving(), ("replicas", "keep_warm", "autoscaling")
 DEVICELESS = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -70,13 +70,17 @@ class Served:
         starts again has to reach it.
         """
         asked = ((each.name, getattr(self.serving, each.name)) for each in fields(Serving))
-        serving = {name: value for name, value in asked if value != getattr(Serving(), name)}
-        for name in _OF_NO_POD & serving.keys():
-            del serving[name]
+        changed = {name: value for name, value in asked if value != getattr(_USUAL, name) and name not in _OF_NO_POD}
+        if "runtime" in changed:
+            changed["runtime"] = _wish(self.serving.runtime)
         rules = {"policy": self.policy} if self.policy else {}
-        return (
-            {"model": self.model_name, "registry": settings.tracking_uri, "serving": serving} | rules | asdict(self.pin)
-        )
+        given = {"model": self.model_name, "registry": settings.tracking_uri, "serving": changed}
+        return given | rules | asdict(self.pin)
+
+
+def _wish(runtime: Runtime) -> str:
+    """Return what a user asks for with a runtime: a description of the operator's is like its code."""
+    return repr(runtime) if runtime.name == CUSTOM else runtime.name
 
 
 def served(rollout: Rollout, pin: Pin) -> Served:
@@ -94,12 +98,15 @@ def workload_name(name: str, version: str) -> str:
 
 def pod_template(version: Served, settings: PodSettings) -> dict[str, Any]:
     """Return the pods' template, with what the user's own adds to it."""
-    metadata = {"labels": version.labels, "annotations": _scraped()}
+    metadata = {"labels": version.labels, "annotations": _scraped(version.serving.runtime)}
     return merge({"metadata": metadata, "spec": _pod(version, settings)}, version.serving.pod_template)
 
 
-def _scraped() -> dict[str, str]:
-    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
+def _scraped(runtime: Runtime) -> dict[str, str]:
+    if runtime.metrics is None:
+        return {}
+    port, path = str(runtime.metrics.port), runtime.metrics.path
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": port, "prometheus.io/path": path}
 
 
 def _pod(version: Served, settings: PodSettings) -> dict[str, Any]:
@@ -169,38 +176,58 @@ def fetch_container(version: Served, settings: PodSettings) -> dict[str, Any]:
 
 
 def _server(version: Served, settings: PodSettings) -> dict[str, Any]:
-    image = version.serving.image
+    serving, runtime = version.serving, version.serving.runtime
+    return {
+        "name": SERVER,
+        "image": serving.image or runtime.image or settings.runtime_image,
+        **_started(serving),
+        "env": _server_env(version),
+        "ports": _ports(runtime),
+        "startupProbe": _probe(runtime.live, period=1, failures=settings.longest_start),
+        "readinessProbe": _probe(runtime.ready, period=1, failures=3),
+        "livenessProbe": _probe(runtime.live, period=10, failures=6),
+        "lifecycle": {"preStop": {"sleep": {"seconds": settings.drain}}},
+        "volumeMounts": _mounts("tmp", read_only=True) + _rules_mount(version),
+        **contained(settings, serving.resources, runtime.user),
+    }
+
+
+def _started(serving: Serving) -> dict[str, Any]:
+    """Return the command line; another image of the built-in server knows its own."""
+    if serving.image and serving.runtime == MLFLOW:
+        return {}
+    said = {"command": list(serving.runtime.command), "args": list(serving.runtime.args)}
+    return {field: words for field, words in said.items() if words}
+
+
+def _server_env(version: Served) -> list[dict[str, Any]]:
+    """Return the variables, ours first: those after them may refer to them."""
     ours = {
         "MODEL_NAME": version.model_name,
         "MODEL_VERSION": version.pin.version,
         "MODEL_RUN_ID": version.pin.run_id,
         "MODEL_DIR": MODEL_DIR,
-        "PORT": str(PORT),
+        "PORT": str(version.serving.runtime.port),
         **({"POLICY_DIR": POLICY_DIR} if version.policy else {}),
     }
-    own = [dict(each) for each in version.serving.env if each["name"] not in ours]
-    home = {} if any(each["name"] == "HOME" for each in own) else {"HOME": TEMPORARY}
-    return {
-        "name": SERVER,
-        "image": image or settings.runtime_image,
-        **({} if image else {"command": ["python", "-m", "modelramp_runtime"]}),
-        "env": _env(ours | home) + own,
-        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
-        "startupProbe": _probe("/health", period=1, failures=settings.longest_start),
-        "readinessProbe": _probe("/ready", period=1, failures=3),
-        "livenessProbe": _probe("/health", period=10, failures=6),
-        "lifecycle": {"preStop": {"sleep": {"seconds": settings.drain}}},
-        "volumeMounts": _mounts("tmp", read_only=True) + _rules_mount(version),
-        **contained(settings, version.serving.resources),
-    }
+    users = {each["name"]: dict(each) for each in (*version.serving.runtime.env, *version.serving.env)}
+    home = {} if "HOME" in users else {"HOME": TEMPORARY}
+    return _env(ours | home) + [each for name, each in users.items() if name not in ours]
 
 
-def contained(settings: PodSettings, resources: dict[str, Any]) -> dict[str, Any]:
+def _ports(runtime: Runtime) -> list[dict[str, Any]]:
+    found = {"http": runtime.port}
+    if runtime.metrics and runtime.metrics.port != runtime.port:
+        found["metrics"] = runtime.metrics.port
+    return [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in found.items()]
+
+
+def contained(settings: PodSettings, resources: dict[str, Any], user: int | None = None) -> dict[str, Any]:
     """Return what all containers share: the limits of `restricted` pod security, and resources."""
     return {
         "imagePullPolicy": settings.pull_policy,
         **({"resources": resources} if resources else {}),
-        "securityContext": dict(CONTAINER_SECURITY),
+        "securityContext": CONTAINER_SECURITY | ({"runAsUser": user} if user else {}),
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import timedelta
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
@@ -17,53 +17,33 @@ from pydantic.alias_generators import to_camel
 from modelramp.api import guardrail, spec
 from modelramp.api.codec import UnreadableError, dump, reader
 from modelramp.api.gateconvert import core_gates
-from modelramp.api.run import core_serving
+from modelramp.api.problem import Problem, problem_of
+from modelramp.api.run import Runtimes, core_serving, find_runtime, template_of
 from modelramp.api.traffic import GatewayRoute, Istio, Traffic
 from modelramp.rollout import spec as core
 from modelramp.rollout.queries import problems
+from modelramp.rollout.runtime import Runtime
 from modelramp.rollout.status import Phase, Status
-from modelramp.rollout.templates import Templates, templates_of
+from modelramp.rollout.templates import Template
 
 _log = logging.getLogger(__name__)
 _FINGERPRINT = 1
 """Raised only where the same spec must be tried again after an upgrade."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a spec cannot be used: the field's path, its value where that is short and no secret, and what is wrong."""
+def read_spec(body: Mapping[str, Any], runtimes: Runtimes | None = None) -> core.Spec | Problem:
+    """Read the spec of a ModelDeployment as the API server gave it, defaults and built-in queries filled in.
 
-    field: str
-    value: str
-    message: str
-
-    def __str__(self) -> str:
-        """Return one line for a condition."""
-        value = "" if not self.value or self.value in self.message else f"{self.value}: "
-        return f"{self.field}: {value}{self.message}"
-
-
-def read_spec(body: Mapping[str, Any]) -> core.Spec | Problem:
-    """Read the spec of a ModelDeployment as the API server gave it, defaults and built-in queries filled in."""
+    `runtimes` are the model servers that there are; None where only the operator knows them.
+    """
     try:
         read = spec.Spec.model_validate(body.get("spec"))
     except ValidationError as fault:
-        return _problem(fault)
-    return _first_query_problem(read) or _core_spec(read)
-
-
-def _problem(fault: ValidationError) -> Problem:
-    first = fault.errors(include_url=False)[0]
-    message = first["msg"].removeprefix("Input ")
-    path = _path(first["loc"]) + first.get("ctx", {}).get("at", "")
-    value = first["input"]
-    # What is set in the environment may be a secret.
-    is_shown = isinstance(value, str | int | float) and "env" not in first["loc"] and first["type"] != "missing"
-    return Problem(path, str(value)[:64] if is_shown else "", message)
-
-
-def _path(location: Sequence[int | str]) -> str:
-    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+        return problem_of(fault, "spec")
+    if problem := _first_query_problem(read):
+        return problem
+    runtime = find_runtime(read, runtimes, _traffic(read.traffic))
+    return runtime if isinstance(runtime, Problem) else _core_spec(read, runtime)
 
 
 def _first_query_problem(read: spec.Spec) -> Problem | None:
@@ -77,12 +57,12 @@ def _first_query_problem(read: spec.Spec) -> Problem | None:
     return None
 
 
-def _core_spec(read: spec.Spec) -> core.Spec:
+def _core_spec(read: spec.Spec, runtime: Runtime) -> core.Spec:
     return core.Spec(
         model_name=read.model.name,
         version=read.model.version,
-        serving=core_serving(read.serving),
-        plan=_plan(read),
+        serving=core_serving(read.serving, runtime),
+        plan=_plan(read, runtime),
         policy=core.Policy(read.policy.config_map, read.policy.watch_for) if read.policy else None,
         traffic=_traffic(read.traffic),
         paused=read.paused,
@@ -126,19 +106,18 @@ def _gateway_route(kind: core.GatewayKind, route: GatewayRoute) -> core.GatewayT
     return core.GatewayTraffic(kind, route.name, route.rule or "", route.requests_query or "")
 
 
-def _plan(read: spec.Spec) -> core.Plan:
-    shadow, templates = read.shadow, templates_of(_traffic(read.traffic))
+def _plan(read: spec.Spec, runtime: Runtime) -> core.Plan:
+    shadow, traffic = read.shadow, _traffic(read.traffic)
     return core.Plan(
         gates=core_gates(read.gates),
         shadow=core.Shadow(shadow.percent, shadow.duration, shadow.min_requests) if shadow else None,
         steps=tuple(core.Step(step.weight, step.hold, step.min_requests, step.approval) for step in read.ramp.steps),
-        guardrails=tuple(_guardrail(rail, templates) for rail in read.guardrails),
+        guardrails=tuple(_guardrail(rail, template_of(rail, runtime, traffic)) for rail in read.guardrails),
         ready_deadline=read.serving.ready_deadline,
     )
 
 
-def _guardrail(rail: guardrail.Guardrail, templates: Templates) -> core.Guardrail:
-    template = templates[rail.template] if rail.template else None
+def _guardrail(rail: guardrail.Guardrail, template: Template | None) -> core.Guardrail:
     usual_slack = template.slack if template else 0.0
     return core.Guardrail(
         name=rail.name,

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from modelramp.api.durations import PATTERN
 from modelramp.api.rules import Block, Rule
-from modelramp.api.scalars import GuardrailName, Interval, PositiveDuration, Query, TemplateName
+from modelramp.api.scalars import Interval, Label, PositiveDuration, Query, TemplateName
 
 _ASKED_ABOUT = "[{]{2} *(version|backend|service) *[}]{2}"
 
@@ -43,10 +43,13 @@ def _asks_for_both(rail: Guardrail) -> bool:
 class Guardrail(Block):
     """One check while there is traffic; no answer never passes."""
 
-    name: GuardrailName
+    name: Label
     """Name of the guardrail: a DNS-1123 label."""
     template: TemplateName | None = None
     """A built-in query; or give query. Error rates are shares from 0 to 1, latencies are durations."""
+    source: Literal["Router", "Server"] | None = None
+    """Who counts, for a template: the router, which sees what callers see and is the default, or the model server,
+    where its runtime counts such things. Server needs a Prometheus whose series have the labels namespace and pod."""
     query: Query | None = None
     """PromQL that answers with one number. Placeholders: {{namespace}}, {{name}}, {{model}}, {{version}} (the one that
     is asked about), {{candidate}}, {{stable}}, {{backend}} (that version's cluster in the router's metrics),
@@ -88,6 +91,12 @@ class Guardrail(Block):
             "!has(self.template) || !has(self.query)",
             "guardrail '{self.name}' has both template and query: keep one",
             lambda rail: rail.template is None or rail.query is None,
+        ),
+        Rule(
+            "!has(self.source) || has(self.template)",
+            "only a template has a source: the query says itself whose metrics it asks for",
+            lambda rail: rail.source is None or rail.template is not None,
+            at=".source",
         ),
         Rule(
             "has(self.min) || has(self.max) || has(self.maxDuration) || has(self.compare)",

@@ -2,14 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from modelramp.api.guardrail import Guardrail
 from modelramp.api.pods import Autoscaling
+from modelramp.api.problem import Problem
+from modelramp.api.profile import core_runtime
 from modelramp.api.serving import Serving
+from modelramp.api.spec import Spec
 from modelramp.rollout import spec as core
+from modelramp.rollout.runtime import BUILT_IN, CUSTOM, MLFLOW, Protocol, Runtime
+from modelramp.rollout.server_queries import server_template
+from modelramp.rollout.templates import Template, templates_of
+
+Runtimes = Mapping[str, Runtime | Problem]
+"""The model servers that an administrator has described, by name; a Problem where the description cannot be used."""
 
 
-def core_serving(serving: Serving) -> core.Serving:
+def find_runtime(read: Spec, described: Runtimes | None, traffic: core.Traffic) -> Runtime | Problem:
+    """Return the model server of a spec, or why it cannot be that one.
+
+    Without `described` a name that is not built in is taken for one that only the operator knows.
+    """
+    serving = read.serving
+    if serving.runtime == CUSTOM and serving.custom:
+        return _fitting(read, core_runtime(CUSTOM, serving.custom), traffic)
+    if serving.runtime in BUILT_IN:
+        return _fitting(read, BUILT_IN[serving.runtime], traffic)
+    if described is None:
+        return Runtime(serving.runtime)
+    match described.get(serving.runtime):
+        case Runtime() as runtime:
+            return _fitting(read, runtime, traffic)
+        case Problem() as problem:
+            return Problem("spec.serving.runtime", serving.runtime, f"{serving.runtime} cannot be used: {problem}")
+        case _:
+            known = ", ".join(sorted({*BUILT_IN, *described, CUSTOM}))
+            return Problem(
+                "spec.serving.runtime", serving.runtime, f"{serving.runtime} is no runtime; there are {known}"
+            )
+
+
+def _fitting(read: Spec, runtime: Runtime, traffic: core.Traffic) -> Runtime | Problem:
+    """Return the runtime if it does what else the spec asks for."""
+    if not runtime.brings_image and runtime.image is None and read.serving.image is None:
+        return Problem("spec.serving.image", "", f"runtime {runtime.name} has no image of its own: give one")
+    if read.policy and not runtime.applies_policy:
+        return Problem("spec.policy", "", f"runtime {runtime.name} applies no business rules; mlflow does")
+    if read.gates.staging and runtime.protocol is not Protocol.MLFLOW:
+        says = f"runtime {runtime.name} has no /invocations, to which the requests are sent"
+        return Problem("spec.gates.staging", "", says)
+    for index, rail in enumerate(read.guardrails):
+        counts = rail.template is None or server_template(rail.template, runtime.metrics) is not None
+        if not counts and _asks_server(rail, runtime, traffic):
+            says = f"runtime {runtime.name} does not count what it asks for, and who routes is not asked"
+            return Problem(f"spec.guardrails[{index}].template", str(rail.template), says)
+    return runtime
+
+
+def _asks_server(rail: Guardrail, runtime: Runtime, traffic: core.Traffic) -> bool:
+    """Tell whether a template is about what the server counts: gateways count all versions of a rule as one."""
+    return rail.source == "Server" or (isinstance(traffic, core.GatewayTraffic) and runtime != MLFLOW)
+
+
+def template_of(rail: Guardrail, runtime: Runtime, traffic: core.Traffic) -> Template | None:
+    """Return the query of a guardrail that names a template; its runtime has been found fitting."""
+    if rail.template is None:
+        return None
+    found = server_template(rail.template, runtime.metrics) if _asks_server(rail, runtime, traffic) else None
+    return found or templates_of(traffic)[rail.template]
+
+
+def core_serving(serving: Serving, runtime: Runtime) -> core.Serving:
     """Return how versions are run."""
     return core.Serving(
+        runtime=runtime,
         replicas=serving.replicas,
         keep_warm=serving.keep_warm,
         autoscaling=_autoscaling(serving.autoscaling) if serving.autoscaling else None,

@@ -52,7 +52,7 @@ Approval = Annotated[
     matches("^[1-9][0-9]{0,8}/([1-9][0-9]?|100)$", "approves no step: write VERSION/WEIGHT, such as 8/50"),
 ]
 
-GuardrailName = Annotated[
+Label = Annotated[
     str,
     Field(min_length=1, max_length=63),
     matches(

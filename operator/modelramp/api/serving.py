@@ -8,75 +8,15 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from modelramp.api.env import EnvVar
 from modelramp.api.pods import Autoscaling, ImagePullSecret, Kubernetes, Labels, Toleration
-from modelramp.api.rules import BROKEN, Block, Rule, matches
-from modelramp.api.scalars import Image, ObjectName, PositiveDuration, Quantity
-from modelramp.pods.template import OUR_VARIABLES, template_faults
+from modelramp.api.profile import Profile
+from modelramp.api.rules import BROKEN, Block, Rule
+from modelramp.api.scalars import Image, Label, ObjectName, PositiveDuration, Quantity
+from modelramp.pods.template import template_faults
 
-_Text = Annotated[str, Field(min_length=1, max_length=253)]
 _Amounts = Annotated[dict[str, Quantity], Field(max_length=16)]
 _MAP_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
-
-
-class Key(Block):
-    """One key of a Secret or ConfigMap in the object's namespace."""
-
-    name: ObjectName
-    """Name of the Secret or ConfigMap."""
-    key: _Text
-    """The key in it."""
-    optional: bool | None = None
-    """Start without the variable where there is no such key."""
-
-
-class PodField(Block):
-    """A field of the pod."""
-
-    field_path: _Text
-    """Path of the field, such as metadata.name."""
-
-
-class EnvSource(Block):
-    """Where a variable's value comes from."""
-
-    secret_key_ref: Key | None = None
-    """A key of a Secret."""
-    config_map_key_ref: Key | None = None
-    """A key of a ConfigMap."""
-    field_ref: PodField | None = None
-    """A field of the pod."""
-
-    rules: ClassVar = (
-        Rule(
-            "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)].filter(given, given).size() == 1",
-            "valueFrom needs exactly one of secretKeyRef, configMapKeyRef and fieldRef",
-            lambda source: len(source.model_fields_set) == 1,
-        ),
-    )
-
-
-class EnvVar(Block):
-    """One environment variable of the model server."""
-
-    name: Annotated[
-        str,
-        Field(min_length=1, max_length=128),
-        matches("^[A-Za-z_][A-Za-z0-9_]*$", "is no name of a variable: write letters, digits and '_'"),
-        matches(f"^({'|'.join(OUR_VARIABLES)})$", "is set by the operator: choose another name", wanted=False),
-    ]
-    """Name of the variable."""
-    value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value; everybody who can read the object reads it, so secrets belong in valueFrom."""
-    value_from: EnvSource | None = None
-    """Where its value comes from."""
-
-    rules: ClassVar = (
-        Rule(
-            "!has(self.value) || !has(self.valueFrom)",
-            "variable '{self.name}' has both value and valueFrom: keep one",
-            lambda variable: variable.value is None or variable.value_from is None,
-        ),
-    )
 
 
 class Resources(Block):
@@ -103,8 +43,11 @@ def _knows_its_cpu(serving: Serving) -> bool:
 class Serving(Block):
     """How each version is run: a Deployment and a Service of its own."""
 
-    runtime: Literal["mlflow"] = "mlflow"
-    """The model server."""
+    runtime: Label = "mlflow"
+    """The model server: mlflow, the operator's own; mlserver, triton or mlflow-serve, built in too; custom, which is
+    described below; or one that the operator's administrator has described."""
+    custom: Profile | None = None
+    """The model server, with runtime: custom."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Pods per version; with autoscaling it is not looked at."""
     autoscaling: Autoscaling | None = None
@@ -146,6 +89,12 @@ class Serving(Block):
     """A version that is not ready by then has failed, without any traffic."""
 
     rules: ClassVar = (
+        Rule(
+            "has(self.custom) == (self.runtime == 'custom')",
+            "runtime: custom and a description of it go together: give both or neither",
+            lambda serving: (serving.custom is not None) == (serving.runtime == "custom"),
+            at=".custom",
+        ),
         Rule(
             "!has(self.autoscaling) || !has(self.autoscaling.cpuUtilization) || (has(self.resources) && ("
             "(has(self.resources.requests) && 'cpu' in self.resources.requests) || "

@@ -90,6 +90,7 @@ def values(subject: Subject, status: Status, window: timedelta) -> Mapping[str, 
         "stable": status.stable.version if status.stable else "",
         "backend": backend(subject.namespace, subject.name, subject.version),
         "service": service(subject.name, subject.version),
+        "pods": f"{service(subject.name, subject.version)}-[a-z0-9]+(-[a-z0-9]+)?",
         "window": window,
     }
 

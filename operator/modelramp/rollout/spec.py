@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from modelramp.rollout.gates.spec import USUAL_GATES, Gates
+from modelramp.rollout.runtime import MLFLOW, Runtime
 
 
 class FailureMode(Enum):
@@ -119,6 +120,7 @@ class Serving:
     replicas: int = 1
     keep_warm: int = 2
     autoscaling: Autoscaling | None = None
+    runtime: Runtime = MLFLOW
     image: str | None = None
     resources: dict[str, Any] = field(default_factory=dict, hash=False)
     env: tuple[dict[str, Any], ...] = field(default=(), hash=False)

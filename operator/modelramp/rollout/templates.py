@@ -24,7 +24,8 @@ class Template:
 Templates = Mapping[str, Template]
 
 
-def _increase(series: str) -> str:
+def increase(series: str) -> str:
+    """Return the query for what a counter went up by within the window."""
     # A counter for a class of answers is not there before the first one, and `increase` does not count the
     # value that a series starts with: 100 errors between two scrapes would be none.
     first_seen = f"{series} unless present_over_time({series}[5m] offset {{{{window}}}})"
@@ -32,7 +33,7 @@ def _increase(series: str) -> str:
 
 
 def _ratio(errors: str, answers: str) -> str:
-    return f"({_increase(errors)} or vector(0)) / {_increase(answers)}"
+    return f"({increase(errors)} or vector(0)) / {increase(answers)}"
 
 
 def _quantile(quantile: str, buckets: str) -> str:
