@@ -82,15 +82,6 @@ SERVING = (
         "spec.serving.custom",
         "give both or neither",
     ),
-    Refusal(
-        "a metric's label in quotes",
-        {
-            "spec.serving.runtime": "custom",
-            "spec.serving.custom": {"image": "x", "metrics": {"errors": [{"metric": "a", "labels": {'"': "b"}}]}},
-        },
-        "spec.serving.custom.metrics.errors[0].labels",
-        "letters, digits and '_' only",
-    ),
     Refusal("a blank in the image", {"spec.serving.image": "a b"}, "spec.serving.image", "'a b' is no image"),
     Refusal(
         "no amount of memory",

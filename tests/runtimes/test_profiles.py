@@ -180,6 +180,11 @@ class TestWhatIsSaid:
                 "is no name of a Prometheus metric",
             ),
             ({"runtime": "Triton"}, "spec.serving.runtime", "is no DNS-1123 label"),
+            (
+                {"runtime": "custom", "custom": {"metrics": {"errors": [{"metric": "a", "labels": {'"': "b"}}]}}},
+                "spec.serving.custom.metrics.errors[0].labels",
+                "letters, digits and '_' only",
+            ),
         ],
     )
     def test_by_the_field_that_is_wrong(self, serving: dict[str, Any], field: str, words: str) -> None:

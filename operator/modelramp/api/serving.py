@@ -90,7 +90,7 @@ class Serving(Block):
 
     rules: ClassVar = (
         Rule(
-            "has(self.custom) == (self.runtime == 'custom')",
+            "has(self.custom) == (has(self.runtime) && self.runtime == 'custom')",
             "runtime: custom and a description of it go together: give both or neither",
             lambda serving: (serving.custom is not None) == (serving.runtime == "custom"),
             at=".custom",
