@@ -53,6 +53,7 @@ def test_every_field_has_a_variable_and_can_be_set_by_it(tmp_path: Path) -> None
         "operator_image": "registry.example.com:5000/modelramp/operator:1.2.3",
         "runtime_image": "localhost/runtime:dev",
         "router_image": "envoyproxy/envoy@sha256:" + "a" * 64,
+        "runtimes": "/",
         "image_pull_policy": "Never",
         "router_cpu": "2",
         "router_memory": "1.5Gi",
