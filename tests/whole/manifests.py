@@ -20,10 +20,10 @@ def steps(*weights: int, hold: str = "0s") -> list[dict[str, Any]]:
     return [{"weight": weight, "hold": hold} for weight in weights]
 
 
-def model_spec(version: str = "1", **changes: Any) -> dict[str, Any]:
+def model_spec(version: str = "1", product: str = "fraud_detector", **changes: Any) -> dict[str, Any]:
     """Return a spec: 10, 50, 100 %, one guardrail, one router."""
     usual: dict[str, Any] = {
-        "model": {"name": "fraud_detector", "version": version},
+        "model": {"name": product, "version": version},
         "serving": {"replicas": 1},
         "gates": {"metrics": [{"metric": "auc", "min": 0.9}]},
         "ramp": {"steps": steps(10, 50, 100)},
@@ -34,10 +34,10 @@ def model_spec(version: str = "1", **changes: Any) -> dict[str, Any]:
 
 
 def model(ref: Ref, version: str = "1", **changes: Any) -> dict[str, Any]:
-    """Return a ModelDeployment."""
+    """Return a ModelDeployment of a model of its own: two of one model would want the same alias."""
     return {
         "apiVersion": MODEL_DEPLOYMENT.api_version,
         "kind": MODEL_DEPLOYMENT.name,
         "metadata": {"namespace": ref.namespace, "name": ref.name},
-        "spec": model_spec(version, **changes),
+        "spec": model_spec(version, f"fraud_detector.{ref.namespace}", **changes),
     }
