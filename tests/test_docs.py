@@ -15,7 +15,18 @@ from modelramp.rollout.narrate import EVENTS, NOTABLE_HOLDS, VERDICT_EVENTS
 ROOT = Path(__file__).parents[1]
 REASONS = (ROOT / "docs/reference/reasons.md").read_text()
 HOW = (ROOT / "docs/how-it-works.md").read_text()
-REASON_AT = {"Signal": 1, "_hold": 0, "GateResult": 2, "Claim": 2, "Verdict": 1, "Event": 0, "Failed": 0, "NoData": 0}
+REASON_AT = {
+    "Signal": 1,
+    "_hold": 0,
+    "GateResult": 2,
+    "passes": 1,
+    "fails": 1,
+    "Claim": 2,
+    "Verdict": 1,
+    "Event": 0,
+    "Failed": 0,
+    "NoData": 0,
+}
 """Which argument of these calls is a reason."""
 NEVER_SHOWN = {"NotAsked"}
 

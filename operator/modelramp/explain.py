@@ -37,6 +37,7 @@ def explain(subject: Subject, now: datetime) -> str:
         ("Warm", _warm(status)),
         ("Phase", _stands(subject, now)),
         ("Why", _why(subject)),
+        ("Gates", list(_gates(status))),
         ("Guardrails", list(_guardrails(status, now))),
         ("Next", [_next(subject)]),
         ("Not tried", [f"version {no.version}: {no.message or no.reason}" for no in status.rejected]),
@@ -90,6 +91,15 @@ def _why(subject: Subject) -> list[str]:
     effect = next((found for found in status.conditions if found.type == "TrafficConverged"), None)
     late = [f"{effect.reason}: {effect.message}"] if effect and effect.status == "False" else []
     return [said, *late]
+
+
+def _gates(status: Status) -> Iterator[str]:
+    """Yield the gates that did not pass by themselves."""
+    for result in status.attempt.gates if status.attempt else ():
+        if result.overridden:
+            yield f"{result.gate}: {result.reason}: {result.message}; overridden {result.override}"
+        elif not result.passed:
+            yield f"{result.gate}: {result.reason}: {result.message}"
 
 
 def _guardrails(status: Status, now: datetime) -> Iterator[str]:

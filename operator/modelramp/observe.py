@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from modelramp.ports import Ports, Rollout
 from modelramp.rollout import traffic
+from modelramp.rollout.gating import compares
 from modelramp.rollout.guardrails import Evidence
 from modelramp.rollout.observation import (
     Busy,
@@ -20,7 +21,6 @@ from modelramp.rollout.observation import (
     Value,
     Workload,
 )
-from modelramp.rollout.progress import compares
 from modelramp.rollout.status import Phase
 from modelramp.sampling import Sampler
 
@@ -72,7 +72,7 @@ async def _stable_model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion]
         return None
     if not compares(rollout.status):
         return None
-    return await ports.registry.resolve(rollout.spec.model_name, stable.version)
+    return await ports.registry.inspect(rollout.spec.model_name, stable.version)
 
 
 async def _effect(

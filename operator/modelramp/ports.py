@@ -168,6 +168,10 @@ class Registry(Protocol):
         """Resolve a version; NoData("VersionNotFound") when it does not exist, Busy while its files are hashed."""
         ...
 
+    async def inspect(self, name: str, version: str) -> Reading[ModelVersion] | Busy:
+        """Read a version without its files: `digest` and `files` are empty."""
+        ...
+
 
 class Journal(Protocol):
     """Where the story is kept for years. Nothing here takes time: the writing goes on behind it."""

@@ -35,7 +35,7 @@ async def test_a_version_resolves_to_its_run_its_files_and_what_was_logged(
     made = register(mlflow_server, "whole", run_metrics={"auc": 0.91}, tags={"owner": "risk-ml@example.com"})
     model = await resolved(registry, "whole")
     assert (model.name, model.version, model.run_id) == ("whole", "1", made.run_id)
-    assert (model.status, model.has_signature) == ("READY", True)
+    assert (model.status, model.signature is not None) == ("READY", True)
     assert model.source.startswith("mlflow-artifacts:/")
     assert made.model_id in model.source
     assert re.fullmatch("[0-9]{13}", model.created)
@@ -85,7 +85,7 @@ async def test_a_zero_of_another_run_counts_only_where_that_run_confirms_it(
 
 async def test_a_model_without_a_signature_says_so(mlflow_server: MlflowServer, registry: MlflowRegistry) -> None:
     register(mlflow_server, "unsigned", signature=False)
-    assert not (await resolved(registry, "unsigned")).has_signature
+    assert (await resolved(registry, "unsigned")).signature is None
 
 
 async def test_a_version_is_not_ready_before_its_logged_model_is(

@@ -115,7 +115,7 @@ def test_every_version_carries_its_lineage(server: MlflowServer, versions: dict[
     client = mlflow_client(server)
     for version, model in versions.items():
         registered, run = client.get_model_version("fraud_detector", version), client.get_run(model.run_id)
-        assert (model.status, model.has_signature) == ("READY", True)
+        assert (model.status, model.signature is not None) == ("READY", True)
         assert registered.description == model.tags["decision"]
         assert {"team", "owner", "risk", "pii", "compliance", "sla", "data_residency"} <= model.tags.keys()
         contexts = {tag.value for entry in run.inputs.dataset_inputs for tag in entry.tags}

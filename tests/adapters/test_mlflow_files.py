@@ -129,7 +129,7 @@ async def test_a_version_registered_from_a_runs_files_resolves_to_where_they_lie
     model = await resolved(registry, "classic", str(version.version))
     assert model.source == f"{run.info.artifact_uri}/old"
     assert model.run_id == run.info.run_id != made.run_id
-    assert (model.status, model.has_signature) == ("READY", False)
+    assert (model.status, model.signature is not None) == ("READY", False)
 
 
 async def test_files_on_a_machines_disk_or_on_a_strange_host_are_refused() -> None:

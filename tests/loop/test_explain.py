@@ -15,6 +15,7 @@ from modelramp.rollout.status import (
     Attempt,
     AttemptKind,
     Condition,
+    GateResult,
     GuardrailState,
     Phase,
     Pin,
@@ -165,3 +166,14 @@ def test_a_spec_that_cannot_be_used_names_the_field() -> None:
 @pytest.mark.parametrize("phase", list(Phase))
 def test_every_phase_can_be_explained(phase: Phase) -> None:
     assert said(replace(RAMPING, phase=phase))["Next"]
+
+
+def test_gates_that_did_not_pass_by_themselves_are_listed_with_their_reasons() -> None:
+    failed = GateResult("metric:auc", False, "MetricBelowMin", "auc 0.8, min 0.9")
+    let = replace(failed, gate="tag:team", passed=True, overridden=True, override="until 2026-12-31T18:00:00Z: agreed")
+    good = GateResult("name", True, "ProductName", "fraud")
+    attempt = replace(ATTEMPT, gates=(failed, let, good))
+    assert said(replace(RAMPING, attempt=attempt))["Gates"].splitlines() == [
+        "metric:auc: MetricBelowMin: auc 0.8, min 0.9",
+        "tag:team: MetricBelowMin: auc 0.8, min 0.9; overridden until 2026-12-31T18:00:00Z: agreed",
+    ]

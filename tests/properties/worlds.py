@@ -26,9 +26,11 @@ from modelramp.rollout.observation import (
     Observation,
     Route,
     Split,
+    TrainingRun,
     Value,
     Workload,
 )
+from modelramp.rollout.signature import Field, Plain, Signature
 from modelramp.rollout.spec import (
     Bounds,
     FailureLimit,
@@ -206,9 +208,9 @@ def workloads(dice: Dice) -> Value[dict[str, Workload]] | Failed:
 
 def model(version: str, auc: float) -> ModelVersion:
     known = pin(version)
-    return ModelVersion(
-        "fraud", version, known.run_id, known.source, known.created, "READY", known.digest, True, (Metric("auc", auc),)
-    )
+    identity = ("fraud", version, known.run_id, known.source, known.created, "READY", known.digest)
+    logged, signature = (Metric("auc", auc, "holdout@1"),), Signature((Field("amount", Plain("double")),))
+    return ModelVersion(*identity, signature, logged, run=TrainingRun(known.run_id))
 
 
 def models(dice: Dice, version: str) -> object:

@@ -21,7 +21,8 @@ from modelramp.rollout.actions import RunRehearsal
 from modelramp.rollout.durations import text
 from modelramp.rollout.gates.spec import Gates, MetricGate, RollbackGate, StagingGate
 from modelramp.rollout.guardrails import due
-from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Rehearsal, Replay, Value
+from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Rehearsal, Replay, TrainingRun, Value
+from modelramp.rollout.signature import Field, Plain, Signature
 from modelramp.rollout.spec import Bounds, FailureLimit, Guardrail, OnNoData, Plan, Policy, Serving, Shadow, Spec, Step
 from modelramp.rollout.status import Pin, Status
 from modelramp.rollout.turn import watched
@@ -78,10 +79,10 @@ class Player:
     # ------------------------------------------------------------------ commands
     def do_register(self, version: str, *facts: str) -> None:
         known = dict(fact.split("=") for fact in facts if "=" in fact)
-        auc = () if "auc" not in known else (Metric("auc", float(known["auc"])),)
-        signature = "no-signature" not in facts
+        auc = () if "auc" not in known else (Metric("auc", float(known["auc"]), "holdout@1"),)
+        signature = None if "no-signature" in facts else Signature((Field("amount", Plain("double")),))
         identity = ("fraud", version, f"run{version}", f"models:/m-{version}", "1", "READY", f"sha256:{version}")
-        model = ModelVersion(*identity, signature, auc)
+        model = ModelVersion(*identity, signature, auc, run=TrainingRun(f"run{version}"))
         self.world.register(model)
 
     def do_create(self, version: str) -> None:

@@ -35,7 +35,9 @@ def plan(version: str) -> dict[str, Any]:
     return {
         "model": {"name": MODEL, "version": version},
         "serving": {"replicas": 1},
-        "gates": {"metrics": [{"metric": "auc", "min": 0.9}, {"metric": "auc", "maxDrop": 0.01}]},
+        "gates": {
+            "metrics": [{"metric": "auc", "min": 0.9}, {"metric": "auc", "maxDrop": 0.01, "compareOn": "AnyDataset"}]
+        },
         "shadow": {"percent": 100, "duration": "2s", "minRequests": 50},
         "ramp": {"steps": [{"weight": weight, "hold": "2s"} for weight in (1, 10, 50, 100)]},
         "guardrails": [errors],

@@ -229,6 +229,10 @@ class MemoryRegistry:
         missing = NoData("VersionNotFound", f"model {name} has no version {version}")
         return self._world.models.get((name, version), missing)
 
+    async def inspect(self, name: str, version: str) -> Reading[ModelVersion] | Busy:
+        """Read a version."""
+        return await self.resolve(name, version)
+
 
 class MemoryJournal:
     """The world's records, each under its name."""

@@ -14,12 +14,15 @@ from urllib.parse import urlsplit
 
 from modelramp.adapters.mlflow_failures import address
 from modelramp.adapters.mlflow_process import Answer, Call, Worker
-from modelramp.rollout.observation import Busy, Failed, Metric, ModelVersion, NoData, Reading, Value
+from modelramp.adapters.mlflow_version import model_version
+from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Value
 
 _KEPT_TREES = 64
 _PATIENCE = 0.5  # seconds that one question may hold up a turn, which guards traffic too
 _DOWN = {"RegistryTimeout", "RegistryUnreachable", "RegistryError"}
 
+Wanted = tuple[str, str, bool]
+"""Name, version, whether with the signature."""
 TreeKey = tuple[str, str, str, str]
 """Name, version, source, creation time: registered anew under the same number is another tree."""
 
@@ -47,7 +50,7 @@ class MlflowRegistry:
         self._where, self._deadline, self._tree_deadline = address(uri), deadline, tree_deadline
         self._worker = Worker(threads, _environment(uri, deadline), idle)
         self._threads, self._slots, self._overdue = threads, asyncio.Semaphore(threads), 0
-        self._asking: dict[tuple[str, str], asyncio.Task[Answer]] = {}
+        self._asking: dict[Wanted, asyncio.Task[Answer]] = {}
         self._trees: OrderedDict[TreeKey, Mapping[str, Any]] = OrderedDict()
         self._hashing: dict[TreeKey, tuple[Call, asyncio.Task[Answer]]] = {}
         self._cooldown, self._quiet_until, self._trouble = cooldown, 0.0, Failed("", "")
@@ -62,24 +65,36 @@ class MlflowRegistry:
         """Return the worker's process id, None while none runs."""
         return self._worker.pid
 
+    async def inspect(self, name: str, version: str) -> Reading[ModelVersion] | Busy:
+        """Read a version without its files, the signature apart; comes back within a second, as `resolve` does."""
+        match await self._settled(name, version, signature=True):
+            case Value(found):
+                return Value(model_version(found, None))
+            case other:
+                return other
+
     async def resolve(self, name: str, version: str) -> Reading[ModelVersion] | Busy:
         """Resolve a version; `source` is the artifact store's own address, which no alias can move.
 
         Comes back within a second: what takes longer goes on, and whoever asks again is told of it.
         """
+        match await self._settled(name, version, signature=False):
+            case Value(found):
+                return await self._with_tree(found)
+            case other:
+                return other
+
+    async def _settled(self, name: str, version: str, *, signature: bool) -> Answer | Busy:
         if asyncio.get_running_loop().time() < self._quiet_until:
             return self._trouble
-        asking = self._asking.get((name, version)) or self._ask(name, version)
+        wanted = name, version, signature
+        asking = self._asking.get(wanted) or self._ask(wanted)
         await asyncio.wait({asking}, timeout=_PATIENCE)
         if not asking.done():
             return Busy(f"asking the registry for version {version}")
-        self._forget((name, version), asking)
+        self._forget(wanted, asking)
         self._note(asking.result())
-        match asking.result():
-            case Value(found):
-                return await self._with_tree(found)
-            case NoData() | Failed() as nothing:
-                return nothing
+        return asking.result()
 
     async def close(self) -> None:
         """End the worker."""
@@ -93,24 +108,24 @@ class MlflowRegistry:
             self._quiet_until = asyncio.get_running_loop().time() + self._cooldown
             self._trouble = answer
 
-    def _ask(self, name: str, version: str) -> asyncio.Task[Answer]:
+    def _ask(self, wanted: Wanted) -> asyncio.Task[Answer]:
         """Ask once for all who want the same; what nobody comes back for is forgotten, so that no answer is old."""
-        loop, key = asyncio.get_running_loop(), (name, version)
-        asking = self._asking[key] = asyncio.create_task(self._snapshot(name, version))
-        asking.add_done_callback(lambda _: loop.call_later(self._deadline, self._forget, key, asking))
+        loop = asyncio.get_running_loop()
+        asking = self._asking[wanted] = asyncio.create_task(self._snapshot(*wanted))
+        asking.add_done_callback(lambda _: loop.call_later(self._deadline, self._forget, wanted, asking))
         return asking
 
-    def _forget(self, key: tuple[str, str], asking: asyncio.Task[Answer]) -> None:
-        if self._asking.get(key) is asking:
-            del self._asking[key]
+    def _forget(self, wanted: Wanted, asking: asyncio.Task[Answer]) -> None:
+        if self._asking.get(wanted) is asking:
+            del self._asking[wanted]
 
-    async def _snapshot(self, name: str, version: str) -> Answer:
+    async def _snapshot(self, name: str, version: str, signature: bool) -> Answer:
         await self._worker.ready()
         call: Call | None = None
         try:
             async with asyncio.timeout(self._deadline):
                 await self._slots.acquire()
-                call = self._worker.ask({"ask": "snapshot", "name": name, "version": version})
+                call = self._worker.ask({"ask": "snapshot", "name": name, "version": version, "signature": signature})
                 call.answer.add_done_callback(lambda _: self._slots.release())
                 return await asyncio.shield(call.answer)
         except TimeoutError:
@@ -135,7 +150,7 @@ class MlflowRegistry:
         key = (found["name"], found["version"], found["source"], found["created"])
         if key in self._trees:
             self._trees.move_to_end(key)
-            return Value(_model_version(found, self._trees[key]))
+            return Value(model_version(found, self._trees[key]))
         call, job = self._hashing.get(key) or self._hash(key)
         await asyncio.wait({job}, timeout=_PATIENCE)
         if not job.done():
@@ -144,7 +159,7 @@ class MlflowRegistry:
         match job.result():
             case Value(tree):
                 self._keep(key, tree)
-                return Value(_model_version(found, tree))
+                return Value(model_version(found, tree))
             case NoData() | Failed() as answer:
                 self._note(answer)
                 return answer
@@ -200,18 +215,3 @@ def _progress(found: Mapping[str, Any], call: Call) -> str:
         return f"waiting to hash the files of version {found['version']}"
     done, total = (f"{part / 1e6:.0f} MB" for part in call.progress)
     return f"hashing the files of version {found['version']}: {done} of {total}"
-
-
-def _model_version(found: Mapping[str, Any], tree: Mapping[str, Any]) -> ModelVersion:
-    return ModelVersion(
-        name=found["name"],
-        version=found["version"],
-        run_id=found["run_id"],
-        source=found["source"],
-        created=found["created"],
-        status=found["status"],
-        digest=tree["digest"],
-        has_signature=tree["signature"],
-        metrics=tuple(Metric(*metric) for metric in found["metrics"]),
-        tags=found["tags"],
-    )

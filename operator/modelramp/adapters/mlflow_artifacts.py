@@ -20,13 +20,14 @@ from modelramp.adapters.mlflow_failures import absent, address, failure
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
 
 Tree = Mapping[str, Any]
-"""Plain JSON values: digest, bytes, files, signature (whether the MLmodel file has one)."""
+"""Plain JSON values: digest, bytes, files (their paths), signature (as the MLmodel file has it)."""
 Progress = Callable[[int, int], None]
 """Told the bytes done and the bytes in all."""
 
 _CHUNK = 1 << 20
 _MANIFEST = "MLmodel"
 _LARGEST_MANIFEST = 4 << 20
+_MOST_PATHS = 1000
 _FIRST_BYTE_SECONDS = 300  # a proxying server fetches the whole file from its store before it sends a byte
 
 
@@ -67,14 +68,40 @@ def _read(repository: Any, where: str, progress: Progress, *, through_disk: bool
 
 
 def _tree(hashes: Mapping[str, str], size: int, manifest: bytes, where: str) -> Reading[Tree]:
+    described = _described(manifest, where)
+    if isinstance(described, Failed):
+        return described
+    files = sorted(hashes)[:_MOST_PATHS]
+    return Value(
+        {"digest": tree_digest(hashes), "bytes": size, "files": files, "signature": described.value.get("signature")}
+    )
+
+
+def _described(manifest: bytes, where: str) -> Value[Mapping[str, Any]] | Failed:
     try:
         described = yaml.safe_load(manifest)
     except yaml.YAMLError:
         return Failed("RegistryAnswer", f"the {_MANIFEST} file from {where} is not YAML")
     if not isinstance(described, dict):
         return Failed("RegistryAnswer", f"the {_MANIFEST} file from {where} does not describe a model")
-    signature = bool(described.get("signature"))
-    return Value({"digest": tree_digest(hashes), "bytes": size, "files": len(hashes), "signature": signature})
+    return Value(described)
+
+
+def read_signature(source: str, registry: str) -> Reading[Any]:
+    """Read the signature of the MLmodel file below `source`, as the file has it, in one call."""
+    try:
+        repository = _repository(source, registry)
+        manifest = bytearray()
+        for chunk in (_streamed if _streams(repository) else _through_disk)(repository, _MANIFEST):
+            manifest += chunk
+            if len(manifest) > _LARGEST_MANIFEST:
+                return Failed("RegistryAnswer", f"the {_MANIFEST} file is larger than {_LARGEST_MANIFEST >> 20} MiB")
+    except Exception as error:  # noqa: BLE001  whatever a store's client raises becomes a named reason here
+        if absent(error):
+            return NoData("ArtifactsNotFound", f"the version's {_MANIFEST} file is gone from the artifact store")
+        return failure(error, address(registry))
+    described = _described(bytes(manifest), address(registry))
+    return Value(described.value.get("signature")) if isinstance(described, Value) else described
 
 
 def _files(repository: Any, below: str | None = None) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """A registry version as MLflow holds it now: the version, its logged model (or location), its run.
 
-Three calls; a fourth where the logged model has a metric of 0 from another run (see `_value`).
+Three calls. A fourth where the logged model has a metric of 0 from another run (see `_value`), or for the signature
+where the files are not read anyway; with both, one call reads both runs.
 
 Runs in the worker process only: this module's callers import MLflow, the operator does not.
 """
@@ -14,25 +15,36 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from modelramp.adapters.mlflow_artifacts import read_signature
 from modelramp.adapters.mlflow_failures import absent, address, failure
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
 
 Snapshot = Mapping[str, Any]
-"""Plain values: name, version, run_id, source, created, status, tags, metrics as [key, value, dataset]."""
+"""Plain values: name, version, run_id, source, created, status, description, tags, run, metrics as lists."""
 
 _LONGEST_TAG = 1000
 _MOST_METRICS = 2000
+_MOST_DATASETS = 50
+_COMMIT = "mlflow.source.git.commit"
+_DIRTY = "mlflow.source.git.dirty"
+_ALL_STAGES = 3  # ViewType.ALL, without importing MLflow
 
 
-def read_snapshot(client: Any, registry: str, name: str, version: str) -> Reading[Snapshot]:
-    """Read a version; `client` is an MlflowClient of the registry at the URI `registry`."""
+def read_snapshot(client: Any, registry: str, name: str, version: str, *, signature: bool = False) -> Reading[Snapshot]:
+    """Read a version, its signature too if asked; `client` is an MlflowClient of the registry at the URI `registry`."""
     try:
-        return _read(client, registry, name, version)
+        found = _read(client, registry, name, version, together=signature)
     except Exception as error:  # noqa: BLE001  whatever a client raises becomes a named reason here
         return failure(error, address(registry))
+    return _signed(found.value, registry) if signature and isinstance(found, Value) else found
 
 
-def _read(client: Any, registry: str, name: str, version: str) -> Reading[Snapshot]:
+def _signed(found: Snapshot, registry: str) -> Reading[Snapshot]:
+    signature = read_signature(found["source"], registry)
+    return Value({**found, "signature": signature.value}) if isinstance(signature, Value) else signature
+
+
+def _read(client: Any, registry: str, name: str, version: str, *, together: bool) -> Reading[Snapshot]:
     try:
         found = client.get_model_version(name, version)
     except Exception as error:
@@ -48,15 +60,24 @@ def _read(client: Any, registry: str, name: str, version: str) -> Reading[Snapsh
     source = logged.artifact_location if logged else client.get_model_version_download_uri(name, version)
     if trouble := trouble_with_source(source, registry):
         return Failed("SourceRefused", f"the files of {name} version {version} are {trouble}")
-    return Value(_snapshot(found, logged, _runs(client, found, logged), source))
+    return Value(_snapshot(found, logged, _runs(client, found, logged, together=together), source))
 
 
-def _runs(client: Any, found: Any, logged: Any) -> dict[str, Any]:
+def _runs(client: Any, found: Any, logged: Any, *, together: bool) -> dict[str, Any]:
     """Return the version's run, and the first other run that logged a 0, each by id, where they exist."""
     zeros = [metric.run_id for metric in logged.metrics or [] if metric.value == 0] if logged else []
     others = [run for run in zeros if run and run != found.run_id][:1]
-    read = {run: _present(partial(client.get_run, run)) for run in [found.run_id, *others] if run}
+    wanted = [run for run in (found.run_id, *others) if run]
+    if together and len(wanted) == 2 and all(run.isalnum() for run in wanted):
+        return _both(client, logged.experiment_id, *wanted)
+    read = {run: _present(partial(client.get_run, run)) for run in wanted}
     return {run: data for run, data in read.items() if data is not None}
+
+
+def _both(client: Any, experiment: str, *runs: str) -> dict[str, Any]:
+    """Read two runs with one call; one of another experiment is not found, and its 0 not confirmed."""
+    wanted = f"attributes.run_id IN ('{runs[0]}', '{runs[1]}')"
+    return {run.info.run_id: run for run in client.search_runs([experiment], wanted, _ALL_STAGES, max_results=2)}
 
 
 def _missing(client: Any, name: str, version: str) -> NoData:
@@ -111,9 +132,31 @@ def _snapshot(found: Any, logged: Any, runs: Mapping[str, Any], source: str) -> 
         "source": source,
         "created": str(found.creation_timestamp),
         "status": _status(found, logged),
+        "description": (found.description or "")[:_LONGEST_TAG],
+        "run": _run(run) if run else None,
         "metrics": [*_of_model(logged, runs), *_of_run(run, logged)][:_MOST_METRICS],
         "tags": _tags(run.data.tags if run else {}, logged.tags if logged else {}, found.tags),
     }
+
+
+def _run(run: Any) -> dict[str, Any]:
+    tags = run.data.tags
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return {
+        "id": run.info.run_id,
+        "status": str(run.info.status),
+        "stage": str(run.info.lifecycle_stage),
+        "commit": tags.get(_COMMIT, "")[:_LONGEST_TAG],
+        "dirty": tags.get(_DIRTY, "").lower() == "true",
+        "parameters": len(run.data.params),
+        "datasets": [_input(each) for each in inputs[:_MOST_DATASETS]],
+    }
+
+
+def _input(given: Any) -> dict[str, Any]:
+    """Return a dataset without its source, schema and profile: a source may carry a credential."""
+    tags = {tag.key: tag.value for tag in given.tags if _public(tag.key) and len(tag.value) <= _LONGEST_TAG}
+    return {"name": given.dataset.name, "digest": given.dataset.digest or "", "tags": tags}
 
 
 def _status(found: Any, logged: Any) -> str:
@@ -130,7 +173,7 @@ def _of_model(logged: Any, runs: Mapping[str, Any]) -> Iterator[list[Any]]:
     for metric in sorted(newest, key=lambda metric: not _dataset(metric)):
         if (metric.key, _dataset(metric)) not in seen:
             seen.add((metric.key, _dataset(metric)))
-            yield [metric.key, _value(metric, runs), _dataset(metric)]
+            yield [metric.key, _value(metric, runs), _dataset(metric), metric.run_id or ""]
 
 
 def _of_run(run: Any, logged: Any) -> Iterator[list[Any]]:
@@ -138,7 +181,7 @@ def _of_run(run: Any, logged: Any) -> Iterator[list[Any]]:
     known = {metric.key for metric in logged.metrics or []} if logged else set()
     for key, value in sorted(run.data.metrics.items()) if run else ():
         if key not in known:
-            yield [key, _number(value), ""]
+            yield [key, _number(value), "", run.info.run_id]
 
 
 def _value(metric: Any, runs: Mapping[str, Any]) -> float:
@@ -169,4 +212,4 @@ def _tags(*layers: Mapping[str, Any]) -> dict[str, str]:
 
 def _public(key: str) -> bool:
     """Leave MLflow's own tags out: histories, diffs, paths, repository URLs that may carry a token."""
-    return not key.startswith("mlflow.") or key == "mlflow.source.git.commit"
+    return not key.startswith("mlflow.") or key == _COMMIT

@@ -4,7 +4,7 @@ The client takes 80 MiB and cannot be stopped once a server drips bytes at it. I
 gone when nobody asks, and a kill ends any call. It ends when its standard input does, so it never outlives
 the operator.
 
-    {"id": 1, "ask": "snapshot", "name": "fraud_detector", "version": "8"}
+    {"id": 1, "ask": "snapshot", "name": "fraud_detector", "version": "8", "signature": false}
     {"id": 2, "ask": "tree", "source": "mlflow-artifacts:/1/models/m-.../artifacts"}
 
     {"id": 3, "ask": "record", ...}, {"id": 4, "ask": "aliases", ...}: see mlflow_records
@@ -99,7 +99,7 @@ def _progress(say: Say, call: int) -> Callable[[int, int], None]:
 
 
 def _snapshot(client: Any, registry: str, asked: Question) -> Reading[Snapshot]:
-    return read_snapshot(client, registry, asked["name"], asked["version"])
+    return read_snapshot(client, registry, asked["name"], asked["version"], signature=asked["signature"])
 
 
 def _tree(say: Say, registry: str, asked: Question) -> Reading[Tree]:

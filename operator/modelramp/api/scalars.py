@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictInt, WithJsonSchema
 
 from modelramp.api.rules import DurationText, MomentText, Rule, matches
+from modelramp.rollout.gates.name import NOT_A_PRODUCT, PRODUCT
 from modelramp.rollout.queries import PLACEHOLDERS
 
 Duration = Annotated[timedelta, DurationText()]
@@ -26,20 +27,15 @@ Version = Annotated[
     ),
 ]
 
-_DATE = "(19|20)[0-9]{2}[_. -]?(0[1-9]|1[0-2])([_. -]?(0[1-9]|[12][0-9]|3[01]))?"
-_NOT_A_PRODUCT = (
-    f"(?i)((^|[_. -])(v|ver|version)[_. -]?[0-9]+([_. -]|$)|[_. -](final|new|old|tmp|temp|latest|copy)[_. -]?[0-9]*$"
-    f"|(^|[_. -]){_DATE}([_. -]|$))"
-)
 ModelName = Annotated[
     str,
     Field(min_length=1, max_length=128),
     matches(
-        "^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9])?$",
+        f"^{PRODUCT}$",
         "is no model name: write letters, digits, '_', '-', '.' and spaces, with a letter or digit at both ends",
     ),
     matches(
-        _NOT_A_PRODUCT,
+        NOT_A_PRODUCT,
         "has a version, a date or a word such as final, new, old or tmp in it: name the product, such as "
         "fraud_detector; the registry counts its versions, and spec.model.version pins one",
         wanted=False,

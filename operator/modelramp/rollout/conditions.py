@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from modelramp.rollout.gating import overridden, summarize
 from modelramp.rollout.observation import Failed, NoData, Observation, Value
 from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import UNUSABLE, converged, desired
@@ -70,11 +71,14 @@ def _calm(kind: str) -> Claim:
 
 def _gates(status: Status) -> Claim:
     results = status.attempt.gates if status.attempt else ()
-    failed = [f"{result.gate}: {result.message}" for result in results if not result.passed]
+    failed = [result for result in results if not result.passed]
     if failed:
-        return Claim("GatesPassed", "False", "GatesFailed", "; ".join(failed))
-    if results:
-        return Claim("GatesPassed", "True", "GatesPassed", f"{len(results)} checks passed")
+        return Claim("GatesPassed", "False", "GatesFailed", summarize(failed))
+    if status.attempt and any(result.overridden for result in results):
+        return Claim("GatesPassed", "True", "OverriddenGates", overridden(results, status.attempt))
+    if status.attempt and results:
+        said = "; ".join(filter(None, (f"{len(results)} checks passed", overridden(results, status.attempt))))
+        return Claim("GatesPassed", "True", "GatesPassed", said)
     return Claim("GatesPassed", "Unknown", "NotJudged", "")
 
 

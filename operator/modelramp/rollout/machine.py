@@ -11,8 +11,8 @@ from datetime import datetime
 from hashlib import sha256
 
 from modelramp.rollout.gates.spec import NO_GATES
+from modelramp.rollout.gating import examine
 from modelramp.rollout.observation import Value
-from modelramp.rollout.progress import examine
 from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, fallback
 

@@ -116,6 +116,7 @@ def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
     """Return what is worth an Event: nothing when nothing happened."""
     return (
         *_transition(turn, signal, after),
+        *_overrides(turn, signal, after),
         *_holds(turn.status, after),
         *_verdicts(turn.status, after),
         *_journal(turn.status, after),
@@ -128,6 +129,17 @@ def _transition(turn: Turn, signal: Signal, after: Status) -> Iterator[Event]:
     if signal.kind in EVENTS and after is not turn.status and after.history != turn.status.history:
         reason, normal = _event(signal)
         yield Event(reason, _sentence(signal, after) or signal.reason, normal)
+
+
+def _overrides(turn: Turn, signal: Signal, after: Status) -> Iterator[Event]:
+    """Tell each override that is used, whether the attempt goes on with it or not."""
+    if signal.kind not in (SignalKind.ACCEPT, SignalKind.REFUSE) or after is turn.status:
+        return
+    known = turn.status.attempt.gates if turn.status.attempt else ()
+    for result in after.attempt.gates if after.attempt else ():
+        if result.overridden and result not in known:
+            said = f"version {turn.spec.version}, gate {result.gate} is overridden {result.override} ({result.message})"
+            yield Event("GateOverridden", said, normal=False)
 
 
 def _holds(before: Status, after: Status) -> Iterator[Event]:

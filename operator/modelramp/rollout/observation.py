@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from modelramp.rollout.signature import Signature
+
 T = TypeVar("T")
 
 
@@ -45,16 +47,46 @@ Reading = Value[T] | NoData | Failed
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A logged metric; `value` may be NaN or infinite as the registry holds it."""
+    """A logged metric; `value` may be NaN or infinite as the registry holds it.
+
+    `dataset` is name@digest, empty where it was logged on none; `run` is the run that logged it.
+    """
 
     key: str
     value: float
     dataset: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that a run names as an input, with its tags."""
+
+    name: str
+    digest: str
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """The run that a version names; `status` and `stage` are MLflow's words, FINISHED and active when all is well."""
+
+    id: str
+    status: str = "FINISHED"
+    stage: str = "active"
+    commit: str = ""
+    dirty: bool = False
+    parameters: int = 0
+    datasets: tuple[Dataset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A registry version as the gates need it."""
+    """A registry version as the gates need it.
+
+    `run` is None where the version names none, or one that is gone. `files` are the paths of its files, where they
+    were read. `signature_fault` says why a signature that was logged cannot be read.
+    """
 
     name: str
     version: str
@@ -63,9 +95,13 @@ class ModelVersion:
     created: str
     status: str
     digest: str
-    has_signature: bool
+    signature: Signature | None = None
     metrics: tuple[Metric, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    run: TrainingRun | None = None
+    description: str = ""
+    files: tuple[str, ...] = ()
+    signature_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

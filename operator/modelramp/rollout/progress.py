@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 
 from modelramp.rollout import staging
 from modelramp.rollout.durations import text
-from modelramp.rollout.gates.chain import Case, judge_gates
+from modelramp.rollout.gates.override import override
+from modelramp.rollout.gating import conclude, judge_gating
 from modelramp.rollout.guardrails import satisfied
-from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Rules, Value
-from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Status, VerdictKind
+from modelramp.rollout.observation import Failed, Value
+from modelramp.rollout.status import Attempt, AttemptKind, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import UNUSABLE, converged, is_scarce
 from modelramp.rollout.turn import UNREADABLE, WITH_TRAFFIC, Signal, SignalKind, Turn, waited, watched
 
@@ -19,7 +19,7 @@ def judge(turn: Turn) -> Signal:
     """Return the signal that moves the attempt on, or a hold that says what it waits for."""
     match turn.status.phase, turn.status.attempt:
         case Phase.GATING, Attempt() as attempt:
-            return _gating(turn, attempt)
+            return judge_gating(turn, attempt)
         case Phase.STARTING, Attempt() as attempt:
             return _starting(turn, attempt)
         case Phase.STAGING, Attempt() as attempt:
@@ -43,69 +43,6 @@ def _hold(reason: str, message: str) -> Signal:
     return Signal(SignalKind.HOLD, reason, message)
 
 
-def _gating(turn: Turn, attempt: Attempt) -> Signal:
-    for asked, reading in (
-        ("", turn.seen.model),
-        ("stable ", turn.seen.stable_model if compares(turn.status) else Value(None)),
-    ):
-        if not isinstance(reading, Value):
-            return _unresolved(asked, reading)
-    if turn.spec.policy and not isinstance(turn.seen.rules, Value | NoData):
-        return _unread(turn.seen.rules)
-    return _verdict(examine(turn), f"version {attempt.version} passed every gate")
-
-
-def _verdict(results: Iterable[GateResult], passed: str) -> Signal:
-    failed = [result for result in results if not result.passed]
-    if failed:
-        return Signal(
-            SignalKind.REFUSE, "GatesFailed", "; ".join(f"{result.gate}: {result.message}" for result in failed)
-        )
-    return Signal(SignalKind.ACCEPT, "GatesPassed", passed)
-
-
-def _unread(reading: Failed | None) -> Signal:
-    if reading is None:
-        return _hold("Resolving", "reading the policy's ConfigMap")
-    return _hold(reading.reason, reading.message)
-
-
-def compares(status: Status) -> bool:
-    """Tell whether a gate of this attempt needs the stable version's metrics."""
-    if status.attempt is None or status.stable is None:
-        return False
-    gates = status.attempt.plan.gates.metrics
-    return any(gate.max_drop is not None or gate.max_increase is not None for gate in gates)
-
-
-def _unresolved(asked: str, reading: Reading[ModelVersion] | Busy | Value[None] | None) -> Signal:
-    match reading:
-        case NoData(reason, message) | Failed(reason, message):
-            return _hold(reason, f"{asked}{message}")
-        case Busy():
-            return _hold("Resolving", f"fetching the {asked}version's files to take their digest")
-        case _:
-            return _hold("Resolving", f"asking the registry for the {asked}version")
-
-
-def examine(turn: Turn) -> tuple[GateResult, ...]:
-    """Return every gate's result for what was read; the readings are there."""
-    attempt, model, stable = turn.status.attempt, turn.seen.model, turn.seen.stable_model
-    if attempt is not None and turn.status.phase is Phase.STAGING:
-        results = staging.judge(turn, attempt)
-        return attempt.gates if isinstance(results, staging.Waits) else (*attempt.gates, *results)
-    if attempt is None or not isinstance(model, Value):
-        return ()
-    of_stable = stable.value if isinstance(stable, Value) else None
-    return judge_gates(Case(attempt.plan.gates, model.value, of_stable, _rules(turn, attempt)))
-
-
-def _rules(turn: Turn, attempt: Attempt) -> Value[Rules] | NoData | None:
-    """Return what the policy's ConfigMap holds, None where there is to be none, or for a version adopted as it is."""
-    seen = turn.seen.rules
-    return seen if isinstance(seen, Value | NoData) and attempt.version == turn.spec.version else None
-
-
 def _starting(turn: Turn, attempt: Attempt) -> Signal:
     if waits := _until_ready(turn, attempt):
         return waits
@@ -120,7 +57,8 @@ def _staging(turn: Turn, attempt: Attempt) -> Signal:
     results = staging.judge(turn, attempt)
     if isinstance(results, staging.Waits):
         return _hold(results.reason, results.message)
-    return _verdict(results, "; ".join(result.message for result in results))
+    judged = override(results, attempt.plan.gates.overrides, turn.seen.now)
+    return conclude(judged, "; ".join(result.message for result in judged))
 
 
 def _until_ready(turn: Turn, attempt: Attempt) -> Signal | None:

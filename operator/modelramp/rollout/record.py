@@ -37,7 +37,7 @@ def record(
 
     `rules` is what is new about the business rules, which no signal stands for.
     """
-    said = (*_by_people(turn, signal), *_overridden(signal, after), *((decided,) if decided else ()))
+    said = (*_by_people(turn, signal), *_overridden(turn, signal, after), *((decided,) if decided else ()))
     seen = turn.seen.rules
     author = seen.value.author if isinstance(seen, Value) else ""
     about_rules = (replace(_record(turn, signal, after, each), reason=each.event, by=author) for each in rules)
@@ -59,10 +59,12 @@ def _by_people(turn: Turn, signal: Signal) -> Iterator[Decided]:
         yield Decided(APPROVED, attempt.version, f'spec.approve is "{approval}"')
 
 
-def _overridden(signal: Signal, after: Status) -> Iterator[Decided]:
+def _overridden(turn: Turn, signal: Signal, after: Status) -> Iterator[Decided]:
     """Yield that gates which failed are passed all the same: an exception is never silent."""
     gates = after.attempt.gates if after.attempt and signal.kind in _GATED else ()
-    if told := "; ".join(f"{result.gate}: {result.override}" for result in gates if result.overridden):
+    known = turn.status.attempt.gates if turn.status.attempt else ()
+    used = (result for result in gates if result.overridden and result not in known)
+    if told := "; ".join(f"{result.gate}: {result.override}" for result in used):
         yield Decided(OVERRIDDEN, after.attempt.version if after.attempt else "", told)
 
 
