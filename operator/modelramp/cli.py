@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     _add_operator(commands)
     _add_router(commands)
     _add_user(commands)
+    _add_story(commands)
     return top
 
 
@@ -62,10 +63,32 @@ def _add_user(commands: Any) -> None:
     check.add_argument("files", nargs="+", metavar="FILE", help="YAML; - for standard input")
     check.set_defaults(run=check_files)
     tell = commands.add_parser("explain", help="say what a ModelDeployment does, why it waits, what comes next")
-    tell.add_argument("name", metavar="NAME")
-    tell.add_argument("-n", "--namespace", help="default: the kubeconfig's")
-    tell.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
+    _add_object(tell)
     tell.set_defaults(run=explain_object)
+
+
+def _add_object(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("-n", "--namespace", help="default: the kubeconfig's")
+    command.add_argument("--kubeconfig", type=Path, help="default: $KUBECONFIG, then ~/.kube/config")
+
+
+def _add_story(commands: Any) -> None:
+    for name, text in (
+        ("history", "list every decision about a ModelDeployment, from MLflow"),
+        ("why", "say why the version that serves serves"),
+        ("story", "tell a version's whole life: code, data, gates, steps, rollbacks, how to train it again"),
+        ("checklist", "verify the pinned version before production: thirteen lines with their evidence"),
+    ):
+        command = commands.add_parser(name, help=text)
+        _add_object(command)
+        if name == "story":
+            command.add_argument("version", metavar="VERSION")
+        if name == "checklist":
+            command.add_argument("-o", "--output", choices=("table", "json", "markdown"), default="table")
+        usual = os.environ.get("MLFLOW_TRACKING_URI")
+        command.add_argument("--mlflow", metavar="URI", default=usual, help="default: $MLFLOW_TRACKING_URI")
+        command.set_defaults(run=tell_story, about=name)
 
 
 def run_operator(_chosen: argparse.Namespace) -> int:
@@ -145,6 +168,19 @@ def explain_object(chosen: argparse.Namespace) -> int:
         print(f"modelramp: {refused}", file=sys.stderr)
         return REFUSED
     return OK
+
+
+def tell_story(chosen: argparse.Namespace) -> int:
+    """Read a ModelDeployment and its records, and print what is asked; 1 where a line of the checklist fails."""
+    from modelramp.inquiry import InquiryError, inquire_story  # noqa: PLC0415
+
+    try:
+        told = inquire_story(chosen)
+    except InquiryError as refused:
+        print(f"modelramp: {refused}", file=sys.stderr)
+        return REFUSED
+    print(told.text, end="")
+    return OK if told.good else REFUSED
 
 
 def _complain(text: str) -> int:

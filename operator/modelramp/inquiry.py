@@ -1,20 +1,30 @@
-"""Read one ModelDeployment with the user's own kubeconfig, for `explain`."""
+"""Read one ModelDeployment with the user's own kubeconfig, and its story with the user's own MLflow credentials."""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kubernetes.aio import config
 from kubernetes.aio.config.config_exception import ConfigException
 
+from modelramp.account import Story, gather, tell_history, tell_story, tell_why
 from modelramp.adapters.clock import SystemClock
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT, Object
 from modelramp.adapters.kubernetes import Answer, Cluster, Missing, Reply
+from modelramp.adapters.mlflow_story import MlflowStory, Origin
 from modelramp.api import read_spec, read_status
+from modelramp.api.convert import Problem
+from modelramp.checklist import Case, judge, render
 from modelramp.explain import Subject, explain
 from modelramp.ports import Conflict, Ref
-from modelramp.rollout.observation import Failed
+from modelramp.rollout.observation import Failed, Reading
+
+_UNSET = Failed("RegistryUnset", "set MLFLOW_TRACKING_URI, or give --mlflow URI")
 
 
 class InquiryError(Exception):
@@ -23,6 +33,12 @@ class InquiryError(Exception):
 
 async def inquire(name: str, namespace: str | None, kubeconfig: Path | None) -> str:
     """Return the account of an object. Raises InquiryError where it cannot be read."""
+    subject, _ = await read(name, namespace, kubeconfig)
+    return explain(subject, SystemClock().now())
+
+
+async def read(name: str, namespace: str | None, kubeconfig: Path | None) -> tuple[Subject, Object]:
+    """Return an object, parsed and as it is. Raises InquiryError where it cannot be read."""
     path = kubeconfig or usual_kubeconfig()
     if path is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise InquiryError("there is no kubeconfig: set KUBECONFIG, or give --kubeconfig FILE")
@@ -37,8 +53,35 @@ async def inquire(name: str, namespace: str | None, kubeconfig: Path | None) -> 
         await cluster.close()
     ref = Ref(where, name)
     obj = _found(answer, ref)
-    subject = Subject(ref, obj["metadata"]["generation"], read_spec(obj), read_status(obj))
-    return explain(subject, SystemClock().now())
+    return Subject(ref, obj["metadata"]["generation"], read_spec(obj), read_status(obj)), obj
+
+
+class Registry:
+    """MLflow as a command asks it; without an address every answer says so."""
+
+    def __init__(self, uri: str | None) -> None:
+        """Take the address. Raises InquiryError where it is none."""
+        parts = urlsplit(uri or "http://none")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise InquiryError("MLFLOW_TRACKING_URI must be an http(s) address without credentials")
+        self._story = MlflowStory(uri) if uri else None
+
+    def story(self, subject: Subject, model: str) -> Story:
+        """Return all records of an object."""
+        return gather(subject, self._story.records(model, subject.ref) if self._story else _UNSET)
+
+    def origin(self, model: str, version: str) -> Reading[Origin]:
+        """Return where a version comes from."""
+        return self._story.origin(model, version) if self._story else _UNSET
+
+
+def model_of(subject: Subject, obj: Object) -> str:
+    """Return the model's name, also where the rest of the spec cannot be used."""
+    return (
+        str((obj["spec"].get("model") or {}).get("name", ""))
+        if isinstance(subject.spec, Problem)
+        else subject.spec.model_name
+    )
 
 
 def usual_kubeconfig() -> Path | None:
@@ -63,3 +106,36 @@ def _found(answer: Answer, ref: Ref) -> Object:
             raise InquiryError(f"there is no ModelDeployment {ref.name} in namespace {ref.namespace}")
         case Conflict(message) | Failed(_, message):
             raise InquiryError(f"the API server did not answer as hoped: {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a command prints; `good` tells whether the answer is yes."""
+
+    text: str
+    good: bool = True
+
+
+def inquire_story(chosen: argparse.Namespace) -> Told:
+    """Return what `history`, `why`, `story` or `checklist` says. Raises InquiryError where it cannot be read."""
+    subject, obj = asyncio.run(read(chosen.name, chosen.namespace, chosen.kubeconfig))
+    registry, model = Registry(chosen.mlflow), model_of(subject, obj)
+    story = registry.story(subject, model)
+    match chosen.about:
+        case "history":
+            return Told(tell_history(story))
+        case "why":
+            return Told(tell_why(story))
+        case "story":
+            return Told(tell_story(story, chosen.version, registry.origin(model, chosen.version)))
+        case _:
+            return _checklist(chosen, story, registry, obj)
+
+
+def _checklist(chosen: argparse.Namespace, story: Story, registry: Registry, obj: Object) -> Told:
+    spec = story.subject.spec
+    if isinstance(spec, Problem):
+        raise InquiryError(f"the spec cannot be used: {spec}")
+    annotations = dict(obj["metadata"].get("annotations") or {})
+    lines = judge(Case(story, spec, annotations, registry.origin(spec.model_name, spec.version)))
+    return Told(render(lines, chosen.output), all(line.mark != "✗" for line in lines))

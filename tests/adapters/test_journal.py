@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from modelramp.adapters.journal import FORMAT, Aliases, MlflowJournal, Pace
 from modelramp.adapters.mlflow import MlflowRegistry
+from modelramp.adapters.mlflow_story import MlflowStory
 from modelramp.lease import AlwaysHeld
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.actions import Post
@@ -283,3 +284,32 @@ async def _registry(server: MlflowServer) -> AsyncIterator[MlflowRegistry]:
     registry = MlflowRegistry(server.uri, deadline=20)
     yield registry
     await registry.close()
+
+
+async def test_the_whole_story_is_read_back_of_this_object_alone(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    made = [register(mlflow_server, "retold") for _ in range(2)]
+    mine = [recorded("1", "Promoted", 1), recorded("2", "StepStarted", 2), recorded("9", "AttemptStarted", 3)]
+    await written(journal, rollout("retold", *mine))
+    await written(journal, rollout("retold", recorded("1", "Aborted", 4), ref=Ref("shop", "other")))
+    mlflow_client(mlflow_server).log_text(made[0].run_id, "{no json", "modelramp/shop/fraud/strange.json")
+    read = await asyncio.to_thread(MlflowStory(mlflow_server.uri).records, "retold", REF)
+    assert isinstance(read, Value)
+    assert sorted(read.value, key=lambda record: record.at) == mine
+
+
+async def test_a_version_s_origin_is_its_run_s(mlflow_server: MlflowServer) -> None:
+    made = register(mlflow_server, "traced", run_metrics={"auc": 0.9}, tags={"team": "fraud"})
+    client = mlflow_client(mlflow_server)
+    client.set_tag(made.run_id, "mlflow.source.git.commit", "4f2a9c1d")
+    client.set_tag(made.run_id, "mlflow.source.git.repoURL", "https://x:hunter2@git.example.com/fraud.git")
+    client.log_param(made.run_id, "depth", 6)
+    client.update_model_version("traced", "1", "agreed with risk")
+    read = await asyncio.to_thread(MlflowStory(mlflow_server.uri).origin, "traced", "1")
+    assert isinstance(read, Value)
+    found = read.value
+    assert (found.commit, found.repository) == ("4f2a9c1d", "https://git.example.com/fraud.git")
+    assert (found.parameters, found.metrics) == ({"depth": "6"}, {"auc": 0.9})
+    assert (found.description, found.tags, found.run_id) == ("agreed with risk", {"team": "fraud"}, made.run_id)
+    assert "hunter2" not in repr(found)

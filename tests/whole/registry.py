@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 _MANIFEST = "signature:\n  inputs: '[]'\n  outputs: '[]'\nflavors: {python_function: {loader_module: none}}\n"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+class Ailment(Enum):
+    """How a registry fails its users."""
+
+    AWAY = "stopped"
+    SLOW = "30 s an answer"
+    ERROR = "HTTP 500"
+    HTML = "HTML"
 
 
 @dataclass
@@ -26,6 +38,8 @@ class ScriptedRegistry:
     """By model."""
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     """By model."""
+    ailment: Ailment | None = None
+    """What it answers instead, whatever it is asked."""
     port: int = 0
 
     @property
@@ -51,8 +65,34 @@ class ScriptedRegistry:
         finally:
             await self._open(self.port)
 
+    @asynccontextmanager
+    async def ailing(self, ailment: Ailment) -> AsyncIterator[None]:
+        """Answer everything like this meanwhile; Ailment.AWAY takes no connection."""
+        if ailment is Ailment.AWAY:
+            async with self.away():
+                yield
+            return
+        self.ailment = ailment
+        try:
+            yield
+        finally:
+            self.ailment = None
+
+    @web.middleware
+    async def _ails(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        match self.ailment:
+            case Ailment.SLOW:
+                await asyncio.sleep(30)
+            case Ailment.ERROR:
+                return web.Response(status=500, text="Traceback: password=hunter2")
+            case Ailment.HTML:
+                return web.Response(text="<html>sign in, hunter2</html>", content_type="text/html")
+            case _:
+                pass
+        return await handler(request)
+
     async def _open(self, port: int) -> None:
-        app = web.Application()
+        app = web.Application(middlewares=[self._ails])
         app.add_routes(
             [
                 web.get("/api/2.0/mlflow/registered-models/get", self._model),

@@ -48,7 +48,7 @@ class MlflowRegistry:
         """
         _check(uri)
         self._where, self._deadline, self._tree_deadline = address(uri), deadline, tree_deadline
-        self._worker = Worker(threads, _environment(uri, deadline), idle)
+        self._worker = Worker(threads, environment(uri, deadline), idle)
         self._threads, self._slots, self._overdue = threads, asyncio.Semaphore(threads), 0
         self._asking: dict[Wanted, asyncio.Task[Answer]] = {}
         self._trees: OrderedDict[TreeKey, Mapping[str, Any]] = OrderedDict()
@@ -193,7 +193,7 @@ def _check(uri: str) -> None:
         )
 
 
-def _environment(uri: str, deadline: float) -> dict[str, str]:
+def environment(uri: str, deadline: float) -> dict[str, str]:
     """Return MLflow's settings: one repeat, seconds for its minutes, no calls to anyone but the registry."""
     return {
         "MLFLOW_TRACKING_URI": uri,

@@ -1,0 +1,197 @@
+"""Tell the story of a ModelDeployment from its records: all of it, why a version serves, or one version's life."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from modelramp.adapters.mlflow_story import Origin, why_not
+from modelramp.explain import Subject
+from modelramp.rollout.observation import Failed, NoData, Reading, Value
+from modelramp.rollout.status import Finding, Record, Status, VerdictKind
+
+MARKS = {VerdictKind.PASS: "✓", VerdictKind.FAIL: "✗"}
+_SERVING = ("Promoted", "Returned", "RolledBack", "ManualRollback", "Aborted", "Restored")
+"""The events after which another version may serve than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """An object's records, oldest first; `missing` says why the registry's are not among them, "" where they are."""
+
+    subject: Subject
+    records: tuple[Record, ...]
+    missing: str = ""
+
+
+def gather(subject: Subject, kept: Reading[tuple[Record, ...]]) -> Story:
+    """Join what the registry keeps with what the status holds; of one record the richer telling is taken."""
+    status = subject.status
+    found = kept.value if isinstance(kept, Value) else ()
+    by_id: dict[str, Record] = {}
+    for record in (*status.history, *status.outbox, *found):
+        before = by_id.get(record.id)
+        by_id[record.id] = before if before and len(before.evidence) > len(record.evidence) else record
+    missing = why_not(kept) if isinstance(kept, NoData | Failed) else ""
+    return Story(subject, tuple(sorted(by_id.values(), key=lambda record: record.at)), missing)
+
+
+def tell_history(story: Story) -> str:
+    """Return every record, one a line."""
+    lines = [f"ModelDeployment {story.subject.ref}", "", *map(_line, story.records)]
+    return "\n".join([*lines, *_caveat(story)]) + "\n"
+
+
+def tell_why(story: Story) -> str:
+    """Return why the version that serves does."""
+    status = story.subject.status
+    if status.stable is None:
+        return f"ModelDeployment {story.subject.ref}\n\nno version serves: {status.reason}: {status.message}\n"
+    serves = status.stable.version
+    lines = [f"ModelDeployment {story.subject.ref}", "", f"version {serves} serves"]
+    since = _since(story.records, serves)
+    proof = next((record for record in reversed(story.records) if _is_proof(record, serves)), None)
+    if since is None:
+        lines.append("no record says since when or why: they are older than what is kept")
+    else:
+        lines += [f"since {_at(since.at)}, because {since.event}: {since.message}{_by(since)}", *_evidence(since)]
+    if proof and proof != since:
+        lines += ["", f"it had proved itself {_at(proof.at)}: {proof.message}{_by(proof)}", *_evidence(proof)]
+    lines += _passed_gates(story.records, serves)
+    lines += _not_serving(status)
+    return "\n".join([*lines, *_caveat(story)]) + "\n"
+
+
+def _since(records: Sequence[Record], serves: str) -> Record | None:
+    """Return the oldest record of the newest stretch of them after which this version was stable."""
+    moves = [record for record in records if record.event in _SERVING]
+    first = None
+    for record in reversed(moves):
+        if record.stable != serves:
+            break
+        first = record
+    return first
+
+
+def _is_proof(record: Record, version: str) -> bool:
+    return record.event == "Promoted" and record.version == version
+
+
+def _passed_gates(records: Iterable[Record], version: str) -> list[str]:
+    gates = [record for record in records if (record.event, record.version) == ("GatesPassed", version)]
+    return ["", f"its gates, {_at(gates[-1].at)}:", *_evidence(gates[-1])] if gates else []
+
+
+def _not_serving(status: Status) -> list[str]:
+    said = [f"version {no.version} does not serve: {no.message or no.reason} ({_at(no.at)})" for no in status.rejected]
+    return ["", *said] if said else []
+
+
+def tell_story(story: Story, version: str, origin: Reading[Origin]) -> str:
+    """Return one version's whole life, from the data's commit to today."""
+    mine = [
+        record for record in story.records if version in (record.version, record.stable) and _concerns(record, version)
+    ]
+    lines = [f"ModelDeployment {story.subject.ref}, version {version}", "", *_from(origin), "", "What was decided"]
+    for record in mine:
+        lines += [_line(record), *_evidence(record)]
+    lines += [] if mine else ["nothing is known of any decision about it"]
+    lines += ["", "Today", *_today(story.subject, version), "", "To run its training again", *reproduce(origin)]
+    return "\n".join([*lines, *_caveat(story)]) + "\n"
+
+
+def _concerns(record: Record, version: str) -> bool:
+    return record.version == version or (record.event in _SERVING and record.stable == version)
+
+
+def _from(origin: Reading[Origin]) -> Iterator[str]:
+    if not isinstance(origin, Value):
+        yield f"Where it comes from is not known: {why_not(origin)}"
+        return
+    found = origin.value
+    dirty = f" with changes that were not committed ({found.dirty})" if found.dirty.lower() == "true" else ""
+    yield "Where it comes from"
+    yield _fact("code", f"{found.repository} {found.commit or 'no git commit was logged'}{dirty}".strip())
+    yield from (_fact("data", dataset) for dataset in found.datasets or ("no dataset was logged",))
+    yield _fact("run", f"{found.run_id} ({found.run_status})" if found.run_id else "none")
+    yield from (_fact("parameter", f"{key} = {value}") for key, value in sorted(found.parameters.items()))
+    yield from (_fact("metric", f"{key} = {value:.6g}") for key, value in sorted(found.metrics.items()))
+    yield _fact(
+        "registered", _at(datetime.fromtimestamp(int(found.created) / 1000, UTC)) if found.created.isdecimal() else ""
+    )
+    yield from (_fact("tag", f"{key} = {value}") for key, value in sorted(found.tags.items()))
+    yield _fact("note", found.description or "none")
+
+
+def _fact(word: str, text: str) -> str:
+    return f"  {word:<11}{text}"
+
+
+def _today(subject: Subject, version: str) -> Iterator[str]:
+    status = subject.status
+    if status.stable and status.stable.version == version:
+        yield f"  it serves ({status.phase.value})"
+    elif status.candidate and status.candidate.version == version:
+        yield f"  it is tried ({status.phase.value}, {status.weight} %)"
+    elif (no := next((each for each in status.rejected if each.version == version), None)) is not None:
+        yield f"  it is not tried again: {no.message or no.reason}"
+    elif status.was_stable(version):
+        yield "  it was stable before"
+    else:
+        yield "  it has no part in what runs"
+
+
+def reproduce(origin: Reading[Origin]) -> Iterator[str]:
+    """Yield the commands that run a version's training again, or what is missing for them."""
+    if not isinstance(origin, Value) or not origin.value.commit:
+        yield "  not possible: no git commit is known (tag mlflow.source.git.commit of its run)"
+        return
+    found = origin.value
+    values = [f"{key}={value}" for key, value in sorted(found.parameters.items())]
+    if found.source_type == "PROJECT":
+        entry = ["-e", found.entry_point] if found.entry_point else []
+        given = [word for value in values for word in ("-P", value)]
+        yield "  " + shlex.join(
+            ["mlflow", "run", found.repository or found.source_name, "-v", found.commit, *entry, *given]
+        )
+        return
+    if found.repository:
+        yield "  " + shlex.join(["git", "clone", found.repository, "source"]) + " && cd source"
+    yield "  " + shlex.join(["git", "checkout", found.commit])
+    yield "  " + shlex.join(["python", found.source_name or "TRAINING_SCRIPT"])
+    yield from (f"  # with {value}" for value in values)
+
+
+def _line(record: Record) -> str:
+    times = f" ({record.times} times)" if record.times else ""
+    said = f": {record.message}" if record.message else ""
+    return f"{_at(record.at)}  version {record.version:<4} {record.event}{times}{said}{_by(record)}"
+
+
+def _by(record: Record) -> str:
+    return f" (by {record.by})" if record.by else ""
+
+
+def _evidence(record: Record) -> Iterator[str]:
+    for finding in record.evidence:
+        yield f"    {MARKS.get(finding.verdict, '–')} {finding.check}{_said(finding)}"
+
+
+def _said(finding: Finding) -> str:
+    numbers = (("", finding.value), ("min ", finding.min), ("max ", finding.max), ("stable's ", finding.baseline))
+    parts = [f"{word}{number:.6g}" for word, number in numbers if number is not None]
+    parts += [f"override: {finding.override}"] if finding.override else []
+    said = finding.message or ("" if parts else finding.reason)
+    return ": " + "; ".join([part for part in (said, ", ".join(parts)) if part]) if said or parts else ""
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z"
+
+
+def _caveat(story: Story) -> list[str]:
+    if not story.missing:
+        return []
+    return ["", f"MLflow has more: it could not be asked ({story.missing}). This is what the status holds."]

@@ -1,0 +1,226 @@
+"""The thirteen lines to verify before production, each with its mark and its evidence, from what is recorded."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modelramp.account import MARKS, Story
+from modelramp.adapters.mlflow_story import Origin, why_not
+from modelramp.rollout.gates.chain import VERSIONED_NAME
+from modelramp.rollout.observation import Reading, Value
+from modelramp.rollout.progress import text
+from modelramp.rollout.spec import Plan, Spec
+from modelramp.rollout.status import Finding, Record, VerdictKind
+
+RUNBOOK = "modelramp.dev/runbook"
+"""Annotation with the address of the page for whoever is on call."""
+DAY = 86_400
+_NOT_KNOWN = "–"
+_BACK = ("RolledBack", "ManualRollback", "Aborted", "Returned", "Restored")
+_NOTES = ("decision", "decision_note", "modelramp.decision")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: `mark` is ✓, ✗, or – where it is not asked for or not known."""
+
+    item: str
+    mark: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the lines are judged on; the version is the pinned one."""
+
+    story: Story
+    spec: Spec
+    annotations: dict[str, str]
+    origin: Reading[Origin]
+
+    @property
+    def plan(self) -> Plan:
+        """Return what the pinned version is held to: its own attempt's plan, where there is one."""
+        attempt = self.story.subject.status.attempt
+        return attempt.plan if attempt and attempt.version == self.spec.version else self.spec.plan
+
+    def last(self, *events: str) -> Record | None:
+        """Return the newest record of these events about the pinned version."""
+        mine = (one for one in reversed(self.story.records) if one.version == self.spec.version)
+        return next((one for one in mine if one.event in events), None)
+
+    def gates(self, prefix: str) -> list[Finding]:
+        """Return what the gates of a name found, as the newest attempt recorded it."""
+        record = self.last("GatesPassed", "GatesFailed")
+        found = record.evidence if record else ()
+        return [one for one in found if one.check.removeprefix("gate ").startswith(prefix)]
+
+
+def judge(case: Case) -> tuple[Line, ...]:
+    """Return the lines in their order."""
+    return tuple(Line(item, *check(case)) for item, check in ITEMS)
+
+
+def render(lines: tuple[Line, ...], output: str) -> str:
+    """Return the lines as a `table`, `json` or `markdown`."""
+    if output == "json":
+        return (
+            json.dumps(
+                [{"item": one.item, "mark": one.mark, "evidence": one.evidence} for one in lines],
+                indent=1,
+                ensure_ascii=False,
+            )
+            + "\n"
+        )
+    if output == "markdown":
+        boxes = {"✓": "x", "✗": " "}
+        return "".join(
+            f"- [{boxes.get(one.mark, ' ')}] {one.mark} **{one.item}**: {_escaped(one.evidence)}\n" for one in lines
+        )
+    width = max(len(one.item) for one in lines)
+    return "".join(f"{one.mark} {one.item:<{width}}  {one.evidence}\n" for one in lines)
+
+
+def _escaped(evidence: str) -> str:
+    return evidence.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+
+
+def _told(finding: Finding) -> str:
+    return finding.message or finding.reason
+
+
+def _of_gates(found: list[Finding], none: str) -> tuple[str, str]:
+    """Return the mark of gates that were judged: one that failed fails the line."""
+    if not found:
+        return _NOT_KNOWN, none
+    worst = next((one for one in found if one.verdict is not VerdictKind.PASS), found[0])
+    told = _told(worst) if worst.verdict is not VerdictKind.PASS else "; ".join(map(_told, found))
+    return MARKS.get(worst.verdict, _NOT_KNOWN), f"{told} (overridden: {worst.override})" if worst.override else told
+
+
+def _name(case: Case) -> tuple[str, str]:
+    found = VERSIONED_NAME.search(case.spec.model_name)
+    return ("✗", f"{case.spec.model_name} has {found[0]} in it") if found else ("✓", case.spec.model_name)
+
+
+def _signature(case: Case) -> tuple[str, str]:
+    return _of_gates(case.gates("signature"), "no gate has looked at it")
+
+
+def _offline(case: Case) -> tuple[str, str]:
+    found = [one for name in ("metric", "fairness", "coverage") for one in case.gates(name)]
+    return _of_gates(found, "no gate on metrics, fairness or coverage is set, or none was judged yet")
+
+
+def _staging(case: Case) -> tuple[str, str]:
+    record = case.last("StagingPassed", "StagingFailed")
+    found = [one for one in record.evidence if one.check.startswith("gate staging")] if record else []
+    return _of_gates(found or case.gates("staging"), "no staging gate is set, or it was not judged yet")
+
+
+def _pinned(case: Case) -> tuple[str, str]:
+    status = case.story.subject.status
+    pins = (pin for pin in (status.stable, status.candidate) if pin and pin.version == case.spec.version)
+    digest = next((f", {pin.digest}" for pin in pins if pin.digest), "")
+    return "✓", f"version {case.spec.version}{digest}"
+
+
+def _rollback(case: Case) -> tuple[str, str]:
+    back = next((one for one in reversed(case.story.records) if one.event in _BACK), None)
+    if back is None:
+        return "✗", "no rollback is on record: rehearse one (docs/runbook.md)"
+    return "✓", f"{back.event} on {back.at:%Y-%m-%d}: {back.message}"
+
+
+def _lineage(case: Case) -> tuple[str, str]:
+    if not isinstance(case.origin, Value):
+        return _NOT_KNOWN, why_not(case.origin)
+    found = case.origin.value
+    lacks = [
+        word
+        for word, there in (("git commit", found.commit), ("dataset", found.datasets), ("run", found.run_id))
+        if not there
+    ]
+    if found.dirty.lower() == "true":
+        lacks.append("clean commit")
+    return ("✗", f"lacks: {', '.join(lacks)}") if lacks else ("✓", f"{found.commit[:12]}; {'; '.join(found.datasets)}")
+
+
+def _decision(case: Case) -> tuple[str, str]:
+    if not isinstance(case.origin, Value):
+        return _NOT_KNOWN, why_not(case.origin)
+    found = case.origin.value
+    note = next((found.tags[key] for key in _NOTES if found.tags.get(key)), found.description)
+    return ("✓", note.splitlines()[0][:200]) if note else ("✗", "the version has no description and no tag `decision`")
+
+
+def _policy(case: Case) -> tuple[str, str]:
+    policy = case.spec.policy
+    return (
+        ("✓", f"ConfigMap {policy.config_map}")
+        if policy
+        else (_NOT_KNOWN, "spec.policy is not set: the model has no rules of its own outside")
+    )
+
+
+def _shadow(case: Case) -> tuple[str, str]:
+    held = _shadowed(case)
+    if held is not None:
+        return ("✓" if held >= DAY else "✗"), f"copies for {held / 3600:.1f} h" + (
+            "" if held >= DAY else ", less than 24 h"
+        )
+    return ("✗", "it has not run yet") if case.plan.shadow else (_NOT_KNOWN, "spec.shadow is not set")
+
+
+def _shadowed(case: Case) -> float | None:
+    """Return for how many seconds the version had copies before its first live traffic."""
+    mine = [one for one in case.story.records if one.version == case.spec.version]
+    pairs = itertools.pairwise(mine)
+    after = [
+        record
+        for before, record in pairs
+        if before.event == "ShadowStarted" and record.event in ("StepStarted", "Promoted")
+    ]
+    held = [one.value for one in after[-1].evidence if one.check == "hold"] if after else []
+    return held[0] if held else None
+
+
+def _ramp(case: Case) -> tuple[str, str]:
+    weights = " → ".join(f"{step.weight}" for step in case.plan.steps)
+    if not case.plan.steps or not case.plan.guardrails:
+        return "✗", "there is no ramp" if not case.plan.steps else f"{weights} %, and no guardrail"
+    return "✓", f"{weights} %, {', '.join(f'{text(step.hold)}' for step in case.plan.steps)}"
+
+
+def _monitoring(case: Case) -> tuple[str, str]:
+    names = ", ".join(rail.name for rail in case.spec.plan.guardrails)
+    conditions = case.story.subject.status.conditions
+    healthy = next((one for one in conditions if one.type == "GuardrailsHealthy"), None)
+    if not names:
+        return "✗", "no guardrail is set"
+    return "✓", f"{names}" + (f" ({healthy.reason})" if healthy else "")
+
+
+def _runbook(case: Case) -> tuple[str, str]:
+    page = case.annotations.get(RUNBOOK, "")
+    return ("✓", page) if page else ("✗", f"annotate the object: {RUNBOOK}: the page's address")
+
+
+ITEMS: tuple[tuple[str, Callable[[Case], tuple[str, str]]], ...] = (
+    ("Model name is product-centric, no version numbers", _name),
+    ("Signature is logged and enforced", _signature),
+    ("Offline gates passed", _offline),
+    ("Staging gates passed", _staging),
+    ("Version is pinned", _pinned),
+    ("Rollback is documented and tested", _rollback),
+    ("Complete lineage is logged", _lineage),
+    ("Decision context is documented", _decision),
+    ("Policy is external to the model", _policy),
+    ("Shadow period of 24 h completed", _shadow),
+    ("Ramp plan with health checks", _ramp),
+    ("Monitoring and alerting configured", _monitoring),
+    ("On-call runbook", _runbook),
+)

@@ -1,0 +1,189 @@
+"""What the commands say of an object's story: all of it, why, one version's life, and the thirteen lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from modelramp.account import Story, gather, reproduce, tell_history, tell_story, tell_why
+from modelramp.adapters.mlflow_story import Origin, without_credentials
+from modelramp.checklist import RUNBOOK, Case, Line, judge, render
+from modelramp.cli import parser
+from modelramp.explain import Subject
+from modelramp.rollout.observation import Failed, Reading, Value
+from modelramp.rollout.spec import Policy
+from modelramp.rollout.status import Record
+from tests.rollout.test_record import played
+from tests.scenarios.player import REF, Player
+
+AWAY = Failed("RegistryUnreachable", "the registry at mlflow:5000 could not be reached")
+ORIGIN = Origin(
+    "2",
+    "1764072000000",
+    "run2",
+    "better on night transactions; agreed with risk on 2026-11-20",
+    {"team": "fraud"},
+    "FINISHED, active",
+    commit="4f2a9c1d",
+    repository="https://git.example.com/fraud.git",
+    source_name="train.py",
+    datasets=("transactions 1a2b3c4d",),
+    parameters={"depth": "6", "note": "two words"},
+    metrics={"auc": 0.95},
+)
+
+
+def subject(player: Player) -> Subject:
+    stored = player.world.objects[REF]
+    return Subject(REF, stored.generation, stored.spec, stored.status)
+
+
+def story(player: Player, kept: Reading[tuple[Record, ...]] | None = None) -> Story:
+    records = tuple(player.world.records[REF].values())
+    return gather(subject(player), kept or Value(records))
+
+
+def test_the_history_is_that_of_the_registry_and_what_waits_for_it() -> None:
+    player = played("pin 2", "run 9h", "away registry", "pin 1", "run 1m")
+    told = tell_history(story(player)).splitlines()[2:]
+    assert len(told) == len(player.world.records[REF]) + 1
+    assert "version 1    AttemptStarted: version 1 is pinned" in told[0]
+    assert "Returned: version 1 was stable before and takes all traffic" in told[-1]
+
+
+def test_without_the_registry_the_history_is_that_of_the_status_and_says_so() -> None:
+    told = tell_history(story(played("pin 2", "run 9h"), AWAY))
+    assert "Promoted: version 2 passed every step" in told
+    assert "MLflow has more: it could not be asked (RegistryUnreachable" in told
+
+
+def test_a_record_that_lost_its_evidence_in_the_status_has_it_from_the_registry() -> None:
+    player = played("pin 2", "run 9h")
+    bare = replace(
+        subject(player).status, history=tuple(replace(r, evidence=()) for r in subject(player).status.history)
+    )
+    records = gather(replace(subject(player), status=bare), Value(tuple(player.world.records[REF].values()))).records
+    assert records[-1].event == "Promoted"
+    assert records[-1].evidence
+
+
+def test_why_names_the_promotion_with_what_it_rests_on() -> None:
+    told = tell_why(story(played("pin 2", "run 9h")))
+    assert "version 2 serves" in told
+    assert "because Promoted: version 2 passed every step" in told
+    assert "✓ guardrail errors: 0, max 0.05" in told
+    assert "✓ gate metric:auc" in told
+
+
+def test_why_after_a_rollback_names_the_fault_and_the_older_proof() -> None:
+    told = tell_why(story(played("errors 2 0.3 from 10", "pin 2", "run 2h")))
+    assert "version 1 serves" in told
+    assert "version 2 does not serve: guardrail errors: 0.3 is above max 0.05" in told
+
+
+def test_a_story_goes_from_the_commit_to_today() -> None:
+    told = tell_story(story(played("pin 2", "run 9h")), "2", Value(ORIGIN))
+    order = ("4f2a9c1d", "transactions 1a2b3c4d", "depth = 6", "auc = 0.95", "better on night")
+    order += (
+        "AttemptStarted",
+        "✓ gate signature",
+        "step 2 of 4",
+        "✓ requests",
+        "Promoted",
+        "it serves",
+        "git checkout",
+    )
+    places = [told.index(word) for word in order]
+    assert places == sorted(places)
+
+
+def test_a_story_of_a_version_that_was_rolled_back_says_why_it_does_not_run() -> None:
+    told = tell_story(story(played("errors 2 0.3 from 10", "pin 2", "run 2h")), "2", AWAY)
+    assert "Where it comes from is not known: RegistryUnreachable" in told
+    assert "✗ guardrail errors: 0.3 is above max 0.05; 0.3, max 0.05" in told
+    assert "it is not tried again: guardrail errors: 0.3 is above max 0.05" in told
+    assert "not possible: no git commit is known" in told
+
+
+def test_what_runs_the_training_again_can_be_pasted_into_a_shell() -> None:
+    project = replace(ORIGIN, source_type="PROJECT", entry_point="main")
+    assert list(reproduce(Value(project))) == [
+        "  mlflow run https://git.example.com/fraud.git -v 4f2a9c1d -e main -P depth=6 -P 'note=two words'"
+    ]
+    assert list(reproduce(Value(ORIGIN)))[:3] == [
+        "  git clone https://git.example.com/fraud.git source && cd source",
+        "  git checkout 4f2a9c1d",
+        "  python train.py",
+    ]
+
+
+def test_a_repository_s_token_is_not_shown() -> None:
+    assert (
+        without_credentials("https://oauth2:hunter2@git.example.com/a.git?x=hunter2") == "https://git.example.com/a.git"
+    )
+    assert without_credentials("git@git.example.com:a.git") == "git@git.example.com:a.git"
+
+
+def lines(player: Player, origin: Reading[Origin], annotations: Mapping[str, str] = {}) -> dict[str, Line]:
+    spec = player.world.objects[REF].spec
+    judged = judge(Case(story(player), spec, dict(annotations), origin))
+    return {line.item: line for line in judged}
+
+
+def test_the_checklist_has_thirteen_lines_and_a_mark_and_evidence_for_each() -> None:
+    player = Player()
+    for command in ("register 1 auc=0.93", "register 2 auc=0.95", "create 1", "run 1m", "pin 2", "run 40h", "pin 1",
+                    "run 1m", "pin 2", "run 1m"):  # fmt: skip
+        player.play(command)
+    stored = player.world.objects[REF]
+    stored.spec = replace(stored.spec, policy=Policy("fraud-policy"))
+    found = lines(player, Value(ORIGIN), {RUNBOOK: "https://wiki.example.com/fraud"})
+    assert len(found) == 13
+    assert all(line.evidence for line in found.values())
+    marks = {item: line.mark for item, line in found.items()}
+    assert marks.pop("Staging gates passed") == "–"
+    assert set(marks.values()) == {"✓"}, found
+    assert found["Shadow period of 24 h completed"].evidence == "copies for 24.0 h"
+    assert found["Rollback is documented and tested"].evidence.startswith("Returned on 2026-01-0")
+
+
+@pytest.mark.parametrize(
+    ("item", "evidence"),
+    [
+        ("Rollback is documented and tested", "no rollback is on record"),
+        ("Complete lineage is logged", "lacks: git commit, dataset, clean commit"),
+        ("Decision context is documented", "no description"),
+        ("On-call runbook", "annotate the object"),
+    ],
+)
+def test_what_is_missing_fails_its_line_and_says_what_to_do(item: str, evidence: str) -> None:
+    player = played("pin 2", "run 9h")
+    origin = replace(ORIGIN, commit="", dirty="true", datasets=(), description="")
+    line = lines(player, Value(origin))[item]
+    assert line.mark == "✗"
+    assert evidence in line.evidence
+
+
+def test_what_could_not_be_asked_is_neither_passed_nor_failed() -> None:
+    line = lines(played("pin 2", "run 9h"), AWAY)["Complete lineage is logged"]
+    assert (line.mark, line.evidence) == ("–", f"{AWAY.reason}: {AWAY.message}")
+
+
+def test_the_checklist_is_a_table_json_or_markdown_for_a_ticket() -> None:
+    judged = (Line("Version is pinned", "✓", "version 2"), Line("On-call runbook", "✗", "annotate a_b"))
+    assert render(judged, "table") == "✓ Version is pinned  version 2\n✗ On-call runbook    annotate a_b\n"
+    assert json.loads(render(judged, "json"))[1] == {"item": "On-call runbook", "mark": "✗", "evidence": "annotate a_b"}
+    assert render(judged, "markdown").splitlines() == [
+        "- [x] ✓ **Version is pinned**: version 2",
+        "- [ ] ✗ **On-call runbook**: annotate a\\_b",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words", ["history fraud", "why fraud -n shop", "story fraud 2", "checklist fraud -o markdown"]
+)
+def test_the_commands_are_there(words: str) -> None:
+    assert parser().parse_args(words.split()).about == words.split(maxsplit=1)[0]
