@@ -11,7 +11,7 @@ from modelramp.account import MARKS, Story
 from modelramp.adapters.mlflow_story import Origin, why_not
 from modelramp.rollout.gates.chain import VERSIONED_NAME
 from modelramp.rollout.observation import Reading, Value
-from modelramp.rollout.progress import text
+from modelramp.rollout.durations import text
 from modelramp.rollout.spec import Plan, Spec
 from modelramp.rollout.status import Finding, Record, VerdictKind
 
