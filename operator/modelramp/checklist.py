@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from modelramp.account import MARKS, Story
 from modelramp.adapters.mlflow_story import Origin, why_not
+from modelramp.rollout.durations import text
 from modelramp.rollout.gates.chain import VERSIONED_NAME
 from modelramp.rollout.observation import Reading, Value
-from modelramp.rollout.durations import text
 from modelramp.rollout.spec import Plan, Spec
 from modelramp.rollout.status import Finding, Record, VerdictKind
 
