@@ -14,7 +14,7 @@ from modelramp.ports import Objects, Ref, Rollout, Traffic
 from modelramp.rollout.observation import Value
 from modelramp.rollout.spec import Spec
 from tests.adapters.real import Process, RealCluster, Term
-from tests.adapters.routes import rule_of
+from tests.adapters.routes import host_of, load_example, rule_of
 
 NAME = "fraud-detector"
 
@@ -157,8 +157,9 @@ class SteeredBench(RealBench):
 
     async def shift_by_hand(self, ref: Ref, weights: Mapping[str, int]) -> None:
         index, rule = rule_of(self.kind, await self.real.get(self.kind, self.name))
-        rules, field_name = ("http", "route") if "route" in rule else ("rules", "backendRefs")
-        versions = [(each.get("destination") or {}).get("host", each.get("name")) for each in rule[field_name]]
+        rules = "http" if "backendRefs" not in rule else "rules"
+        field_name = next(each for each in ("route", "backendRefs", "backends") if each in rule)
+        versions = [host_of(each) for each in rule[field_name]]
         patch = [
             {
                 "op": "add",
@@ -178,6 +179,16 @@ class SteeredBench(RealBench):
     async def writes(self, ref: Ref) -> object:
         found = await self.real.get(self.kind, self.name), await self.real.get(MODEL_DEPLOYMENT, ref.name)
         return [each and each["metadata"]["resourceVersion"] for each in found]
+
+
+@dataclass
+class ExampleBench(SteeredBench):
+    """The same, on the router that the example makes of an ApisixRoute."""
+
+    def member(self, epoch: int) -> Process:
+        process = super().member(epoch)
+        process.traffic = load_example().apisix_routes(process.store, process.writer)
+        return process
 
 
 async def read(member: Member, ref: Ref) -> Rollout:

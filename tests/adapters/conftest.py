@@ -9,9 +9,9 @@ import pytest
 
 from modelramp.adapters.kinds import VIRTUAL_SERVICE
 from modelramp.adapters.kubernetes import Cluster
-from tests.adapters.benches import NAME, Bench, MemoryBench, RealBench, SteeredBench
+from tests.adapters.benches import NAME, Bench, ExampleBench, MemoryBench, RealBench, SteeredBench
 from tests.adapters.real import RealCluster, install_definition, new_namespace
-from tests.adapters.routes import OWNED, USERS, install_definitions
+from tests.adapters.routes import OWNED, USERS, example_route, install_definitions, install_example, load_example
 from tests.controlplane import ApiServer
 
 
@@ -39,7 +39,7 @@ def meshes(defined: ApiServer) -> ApiServer:
     return defined
 
 
-ON_A_SERVER = [pytest.param(name, marks=pytest.mark.apiserver) for name in ("configMap", *OWNED, *USERS)]
+ON_A_SERVER = [pytest.param(name, marks=pytest.mark.apiserver) for name in ("configMap", *OWNED, *USERS, "apisix")]
 
 
 @pytest.fixture(params=["memory", *ON_A_SERVER])
@@ -50,6 +50,9 @@ def routed(request: pytest.FixtureRequest) -> Bench:
     real = request.getfixturevalue("real")
     if request.param == "configMap":
         return RealBench(real)
+    if request.param == "apisix":
+        install_example(real.server)
+        return ExampleBench(real, {"configMap": {}}, load_example().APISIX_ROUTE, NAME, example_route())
     request.getfixturevalue("meshes")
     if request.param in OWNED:
         return SteeredBench(real, OWNED[request.param], VIRTUAL_SERVICE, NAME)

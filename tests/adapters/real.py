@@ -25,7 +25,7 @@ from modelramp.adapters.routes import RoutesByBackend
 from modelramp.adapters.store import Store
 from modelramp.adapters.workloads import ClusterWorkloads
 from modelramp.adapters.writer import Writer
-from modelramp.ports import Metrics, Ref, Rollout
+from modelramp.ports import Metrics, Ref, Rollout, Traffic
 from modelramp.rollout.observation import NoData, Reading, Value
 from modelramp.rollout.status import Pin
 from modelramp.router.podspec import RouterSettings
@@ -75,7 +75,7 @@ class Process:
         self.rehearsals = ClusterRehearsals(self.cluster, self.store, self.writer, POD_SETTINGS)
         self.routers = Routers(self.store, self.writer, ROUTER_SETTINGS)
         self.proxies = Proxies(self.store, self.session, self.pace)
-        self.traffic = RoutesByBackend(
+        self.traffic: Traffic = RoutesByBackend(
             ConfigMapRoutes(self.store, self.writer, self.routers, self.proxies, self.traffic_settings),
             istio_routes(self.store, self.writer, self.metrics),
             gateway_routes(self.store, self.writer, self.metrics, self.cluster),

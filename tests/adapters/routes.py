@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from cluster.tools.definitions import read_definitions
@@ -12,6 +14,7 @@ from modelramp.rollout.observation import NoData, Reading, Value
 from tests.adapters.real import DEFINITIONS
 from tests.controlplane import ApiServer
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "05-own-router" / "apisix.py"
 NAME, ROUTE = "fraud-detector", "score"
 Spec = Mapping[str, Any]
 CREATE: Spec = {"istio": {"create": {"hosts": ["fraud.example.com", "fraud.shop.svc.cluster.local"]}}}
@@ -22,9 +25,14 @@ GRPC: Spec = {"grpcRoute": {"name": "shop", "rule": ROUTE}}
 
 
 def install_definitions(server: ApiServer) -> None:
-    """Install the kinds and wait until all are served."""
+    """Install the kinds of Istio and of the Gateway API and wait until all are served."""
+    establish(server, read_definitions())
+
+
+def establish(server: ApiServer, definitions: Iterable[Any]) -> None:
+    """Install kinds and wait until all are served."""
     waited = set()
-    for definition in read_definitions():
+    for definition in definitions:
         name = definition["metadata"]["name"]
         path = f"{DEFINITIONS}/{name}?fieldManager=test&force=true"
         server.request("PATCH", path, definition, kind="application/apply-patch+yaml")
@@ -75,8 +83,14 @@ def _user_object(kind: Kind, spec: Any, metadata: Mapping[str, Any]) -> dict[str
 
 def rule_of(kind: Kind, obj: Any) -> tuple[int, Any]:
     """Return where our rule stands, and the rule."""
-    rules = obj["spec"]["http" if kind is VIRTUAL_SERVICE else "rules"]
+    rules = obj["spec"]["rules" if kind in (HTTP_ROUTE, GRPC_ROUTE) else "http"]
     return next((index, rule) for index, rule in enumerate(rules) if rule.get("name") in (ROUTE, NAME))
+
+
+def host_of(destination: Any) -> str:
+    """Return the host of a destination of any kind."""
+    host = (destination.get("destination") or {}).get("host")
+    return str(host or destination.get("name") or destination.get("serviceName"))
 
 
 def weights_of(kind: Kind, obj: Any) -> dict[str, int]:
@@ -90,6 +104,39 @@ def weights_of(kind: Kind, obj: Any) -> dict[str, int]:
 def compact(obj: Any) -> str:
     """Return an object as one text."""
     return json.dumps(obj, sort_keys=True)
+
+
+def load_example() -> Any:
+    """Return the module of the example of a router of one's own."""
+    spec = importlib.util.spec_from_file_location("apisix", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def install_example(server: ApiServer) -> None:
+    """Install the example's kind, cut down to a place for any spec, and wait until it is served."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v2", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+    names = {"kind": "ApisixRoute", "plural": "apisixroutes"}
+    spec = {"group": "apisix.apache.org", "names": names, "scope": "Namespaced", "versions": [version]}
+    head = {"name": "apisixroutes.apisix.apache.org"}
+    kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    establish(server, [{**kind, "metadata": head, "spec": spec}])
+
+
+def example_route() -> dict[str, Any]:
+    """Return a user's ApisixRoute: a rule of theirs, and one to version 7."""
+    theirs = {"name": "cart", "backends": [{"serviceName": "cart", "servicePort": 80}]}
+    backend = {"serviceName": f"{NAME}-v7", "servicePort": 80, "weight": 100}
+    limit = {"name": "limit-req", "enable": True, "config": {"rate": 5}}
+    spec = {"http": [theirs, {"name": NAME, "backends": [backend], "plugins": [limit]}]}
+    return {
+        "apiVersion": "apisix.apache.org/v2", "kind": "ApisixRoute",
+        "metadata": {"name": NAME, "labels": {STEERED: "true"}}, "spec": spec,
+    }  # fmt: skip
 
 
 USERS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,6 +17,8 @@ from modelramp.ports import Ref
 
 QUERY = "errors{namespace={{namespace}}, name={{name}}, version={{version}}}"
 """What the guardrails of the whole tests ask."""
+COUNTER = "requests{namespace={{namespace}}, name={{name}}, version={{version}}}"
+"""What is asked for a count of requests; `counters` answer."""
 GOOD, BAD = 0.001, 0.5
 _LABEL = re.compile(r'(namespace|name|version)="([^"]*)"')
 
@@ -54,6 +56,8 @@ class ScriptedPrometheus:
     usual: Reply = GOOD
     replies: dict[tuple[Ref, str], Callable[[], Reply]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    counters: dict[Ref, Callable[[str], Awaitable[float]]] = field(default_factory=dict)
+    """Who counts the requests to an object's versions."""
     port: int = 0
 
     @property
@@ -107,8 +111,11 @@ class ScriptedPrometheus:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         form = await request.post()
-        labels = dict(_LABEL.findall(str(form.get("query", ""))))
+        query = str(form.get("query", ""))
+        labels = dict(_LABEL.findall(query))
         ref, version = Ref(labels.get("namespace", ""), labels.get("name", "")), labels.get("version", "")
+        if query.startswith("requests{"):
+            return _response(await self.counters[ref](version))
         reply = self.replies.get((ref, version), lambda: self.usual)()
         if reply is Odd.HANG:
             await asyncio.sleep(30)

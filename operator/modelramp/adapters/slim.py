@@ -16,6 +16,7 @@ from modelramp.adapters.kinds import (
     DISRUPTION_BUDGET,
     FIELD_MANAGER,
     JOB,
+    KINDS,
     MODEL_DEPLOYMENT,
     POD,
     POLICY_TOLD,
@@ -41,7 +42,7 @@ def slim(kind: Kind, obj: Object) -> Object:
     """Return what the store keeps of an object; of what is slim already, all."""
     if _PACKED in obj:
         return obj
-    if kind in (CONFIG_MAP, *ROUTE_KINDS):  # their managedFields say who wrote a weight
+    if kind in (CONFIG_MAP, *ROUTE_KINDS) or kind.name not in KINDS:  # their managedFields say who wrote a weight
         return obj
     if slimming := _SLIMMINGS.get(kind):
         return slimming(obj)

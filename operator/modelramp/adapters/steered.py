@@ -52,12 +52,13 @@ Refuse = Callable[[Rollout, Object], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Steerage:
-    """What is steered: where, whether the object is ours, how its effect is seen, what it cannot do."""
+    """How a route is steered, how its effect is seen, whether the object is ours, what it cannot do, which it is."""
 
     dialect: Dialect
     measure: Measure
     owned: Owned | None = None
     refuse: Refuse | None = None
+    claim: Callable[[Rollout], Claim] = claim_of_rollout
 
 
 class SteeredRoutes:
@@ -142,12 +143,12 @@ class SteeredRoutes:
         return written(await self._patch(rollout, patch))
 
     async def _patch(self, rollout: Rollout, patch: list[Object]) -> Outcome:
-        claim = claim_of_rollout(rollout)
+        claim = self._steerage.claim(rollout)
         return await self._writer.patch(claim.kind, rollout.ref.namespace, claim.name, patch)
 
     async def _find(self, rollout: Rollout) -> Stored | Failed | None:
         """Return the object; the API server is asked only where it should be there and is not."""
-        claim, namespace = claim_of_rollout(rollout), rollout.ref.namespace
+        claim, namespace = self._steerage.claim(rollout), rollout.ref.namespace
         known = self._store.get(claim.kind, namespace, claim.name)
         if known is not None:
             return self._admit(rollout, known)
@@ -157,7 +158,7 @@ class SteeredRoutes:
         return await self._refresh(rollout)
 
     async def _refresh(self, rollout: Rollout) -> Stored | Failed | None:
-        claim = claim_of_rollout(rollout)
+        claim = self._steerage.claim(rollout)
         match await self._writer.refresh(claim.kind, rollout.ref.namespace, claim.name):
             case Reply(obj):
                 return self._admit(rollout, obj)
@@ -170,7 +171,7 @@ class SteeredRoutes:
 
     def _admit(self, rollout: Rollout, obj: Object) -> Stored | Failed:
         """Refuse an object that is somebody else's and does not let itself be steered, or whose rule is taken."""
-        claim, owned = claim_of_rollout(rollout), self._steerage.owned
+        claim, owned = self._steerage.claim(rollout), self._steerage.owned
         if owned is not None and not owned.is_ours(rollout, obj):
             return Failed("NameTaken", f"{self._path(rollout)} exists and is not modelramp's")
         if owned is None and (obj["metadata"].get("labels") or {}).get(STEERED) != "true":
@@ -188,7 +189,7 @@ class SteeredRoutes:
 
     def _parse(self, rollout: Rollout, obj: Object) -> Stored | Failed:
         owned, dialect = self._steerage.owned, self._steerage.dialect
-        rule = find_rule(dialect, rollout.ref, obj, rollout.ref.name if owned else claim_of_rollout(rollout).rule)
+        rule = find_rule(dialect, rollout.ref, obj, rollout.ref.name if owned else self._steerage.claim(rollout).rule)
         if isinstance(rule, Failed):
             # What is ours is made anew as a whole.
             return Stored(obj, Rule(f"/spec/{dialect.rules_field}/0", {}, (), {})) if owned else rule
@@ -202,5 +203,5 @@ class SteeredRoutes:
         return read_route(self._steerage.dialect, rollout.ref, stored, current=current)
 
     def _path(self, rollout: Rollout) -> str:
-        claim = claim_of_rollout(rollout)
+        claim = self._steerage.claim(rollout)
         return f"{claim.kind.name} {rollout.ref.namespace}/{claim.name}"
