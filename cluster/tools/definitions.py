@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,15 @@ PLURALS = frozenset(
 def read_definitions(names: Iterable[str] = PLURALS) -> list[Any]:
     """Return the CustomResourceDefinitions of these names; the modules are fetched when the cache has none."""
     wanted = set(names)
-    return [found for found in _documents() if found["metadata"]["name"] in wanted]
+    return [found for found in _documents(wanted) if found["metadata"]["name"] in wanted]
 
 
-def _documents() -> Iterator[Any]:
+def _documents(wanted: Collection[str]) -> Iterator[Any]:
     for module, path in (ISTIO, GATEWAY_API):
         place = _downloaded(module) / path
         for file in sorted(place.glob("*.yaml")) if place.is_dir() else [place]:
             # Most of these files are other kinds: what is not wanted is not parsed.
-            texts = (text for text in file.read_text().split("\n---\n") if any(name in text for name in PLURALS))
+            texts = (text for text in file.read_text().split("\n---\n") if any(name in text for name in wanted))
             yield from (yaml.load(text, Loader=yaml.CSafeLoader) for text in texts)
 
 

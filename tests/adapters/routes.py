@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster.tools.definitions import read_definitions
+from cluster.tools.definitions import PLURALS, read_definitions
 from modelramp.adapters.kinds import GRPC_ROUTE, HTTP_ROUTE, STEERED, VIRTUAL_SERVICE, Kind
 from modelramp.rollout.observation import NoData, Reading, Value
 from tests.adapters.real import DEFINITIONS
@@ -24,9 +24,9 @@ HTTP: Spec = {"httpRoute": {"name": "shop", "rule": ROUTE}}
 GRPC: Spec = {"grpcRoute": {"name": "shop", "rule": ROUTE}}
 
 
-def install_definitions(server: ApiServer) -> None:
-    """Install the kinds of Istio and of the Gateway API and wait until all are served."""
-    establish(server, read_definitions())
+def install_definitions(server: ApiServer, names: Iterable[str] = PLURALS) -> None:
+    """Install kinds of Istio and of the Gateway API and wait until all are served."""
+    establish(server, read_definitions(names))
 
 
 def establish(server: ApiServer, definitions: Iterable[Any]) -> None:

@@ -153,10 +153,10 @@ class Load:
 
 
 @asynccontextmanager
-async def loading(url: str, per_second: float = 60.0, workers: int = 4) -> AsyncIterator[Load]:
-    """Send requests until the end of the block."""
-    load = Load()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+async def loading(url: str, per_second: float = 60.0, workers: int = 4, host: str = "") -> AsyncIterator[Load]:
+    """Send requests until the end of the block; `host` is the name that they ask for, by default the URL's."""
+    load, headers = Load(), {"Host": host} if host else {}
+    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as session:
         tasks = [asyncio.create_task(_send(session, url, load, workers / per_second)) for _ in range(workers)]
         try:
             yield load

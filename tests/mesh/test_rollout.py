@@ -1,0 +1,140 @@
+"""The main job through a real mesh: the operator as a process, real istiod, real Envoy, real Prometheus."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from modelramp.adapters.kinds import VIRTUAL_SERVICE
+from tests.adapters.routes import rule_of
+from tests.mesh.sidecar import Sidecar
+from tests.mesh.ways import WAYS, create
+from tests.mesh.world import MeshWorld, Way, playing
+from tests.prometheus_server import PrometheusServer
+from tests.whole.admin import JSON_PATCH
+from tests.whole.stage import Stage
+
+pytestmark = pytest.mark.timeout(240)
+SETTLING = 0.5  # seconds in which a split may still be on its way to the proxy
+
+
+@pytest.fixture
+async def world(
+    request: pytest.FixtureRequest, stage: Stage, sidecar: Sidecar, prometheus: PrometheusServer
+) -> AsyncIterator[MeshWorld]:
+    """Give a mesh with version 1 in it, on a route that is held in the way that the test names."""
+    make: Callable[[str], Way] = WAYS[request.param]
+    namespace = await stage.namespace()
+    async with playing(stage, sidecar, prometheus, make(namespace), namespace) as it:
+        yield it
+
+
+def is_within_bounds(hits: int, total: int, percent: int) -> bool:
+    """Tell whether so many of so many may come of a share: four standard deviations, and one for the edge."""
+    share = percent / 100
+    return abs(hits - total * share) <= 4 * math.sqrt(total * share * (1 - share)) + 1
+
+
+@pytest.mark.parametrize("world", ["delegate", "patch"], indirect=True)
+async def test_a_rollout(world: MeshWorld) -> None:
+    await rolled_out(world)
+
+
+@pytest.mark.parametrize("world", ["create", "httpRoute"], indirect=True)
+async def test_a_rollout_a_breach_and_a_rollback_by_hand(world: MeshWorld) -> None:
+    await rolled_out(world)
+
+    await world.stage.pin(world.ref, "3")
+    await world.until_weight("3", 10)
+    world.versions["3"].broken = True
+    await world.until("RolledBack", "2", "GuardrailFailed")
+    await all_goes_to(world, "2")
+    assert set(world.answers(0)) <= {"1", "2", "3", "500 from 3"}, "nobody fails but the broken version"
+
+    await world.stage.pin(world.ref, "4")
+    await world.until_weight("4", 10)
+    await send_back_by_hand(world)
+    await world.until("RolledBack", "2", "ManualRollback")
+    await all_goes_to(world, "2")
+    assert "kubectl-edit" in world.trace.status(world.ref)["message"]
+
+
+async def rolled_out(world: MeshWorld) -> None:
+    """Take version 2 to all traffic and look at every request on the way."""
+    await world.stage.pin(world.ref, "2")
+    await world.until("Promoted", "2")
+    shares_are_within_bounds(world)
+    copies_are_counted(world)
+    assert set(world.answers(0)) == {"1", "2"}, "no request failed"
+
+
+def shares_are_within_bounds(world: MeshWorld) -> None:
+    """See that clients were answered by each version as often as the stored split says."""
+    seen = set()
+    for stretch in world.stretches():
+        answered = world.answers(stretch.since + SETTLING, stretch.until)
+        seen |= set(stretch.weights.values()) if answered.total() >= 100 else set()
+        for version in "12":
+            percent, got = stretch.weights.get(version, 0), answered[version]
+            assert is_within_bounds(got, answered.total(), percent), f"{got} of {answered.total()}: {stretch}"
+    assert {10, 90, 50, 100} <= seen, "every step had requests enough to tell"
+
+
+def copies_are_counted(world: MeshWorld) -> None:
+    """See that each request was copied to the candidate while the route mirrored, and that it answered them."""
+    if world.way.shadow is None:
+        return
+    (shadow,) = (stretch for stretch in world.stretches() if stretch.mirrored)
+    sent = world.answers(shadow.since + SETTLING, shadow.until).total()
+    copies = sum(world.versions["2"].answers.values()) - world.answers(0)["2"]
+    assert sent >= 100
+    assert copies >= sent * 0.95, "copies are sent and forgotten: a few may be on their way"
+
+
+async def all_goes_to(world: MeshWorld, version: str) -> None:
+    """See that the route gives all to one version, and that clients get to it alone."""
+    assert world.weights() == {version: 100}
+    *_, last = world.stretches()
+    await world.trace.until(lambda: world.answers(last.since + SETTLING).total() >= 100, "a hundred answers")
+    assert set(world.answers(last.since + SETTLING)) == {version}
+
+
+async def send_back_by_hand(world: MeshWorld) -> None:
+    """Do what the runbook says for 2 AM, at a route that is not a ConfigMap."""
+    way, namespace = world.way, world.ref.namespace
+    stored = await world.stage.admin.get(way.kind, namespace, way.route)
+    index, rule = rule_of(way.kind, stored)
+    rules, entries = ("http", "route") if way.kind is VIRTUAL_SERVICE else ("rules", "backendRefs")
+    names = [each.get("name") or each["destination"]["host"] for each in rule[entries]]
+    at = f"/spec/{rules}/{index}/{entries}"
+    weights = [
+        {"op": "replace", "path": f"{at}/{n}/weight", "value": 100 * name.endswith("-v2")}
+        for n, name in enumerate(names)
+    ]
+    path = f"{way.kind.path(namespace, way.route)}?fieldManager=kubectl-edit"
+    await world.stage.admin.request("PATCH", path, weights, JSON_PATCH)
+
+
+async def test_a_write_shifts_the_traffic_within_250_ms(
+    stage: Stage, sidecar: Sidecar, prometheus: PrometheusServer
+) -> None:
+    namespace = await stage.namespace()
+    async with playing(stage, sidecar, prometheus, create(namespace), namespace) as world:
+        await world.stage.pin(world.ref, "2")
+        await world.until("Promoted", "2")
+        took = [await seconds_to_return(world, version) for version in ("1", "2") * 3]
+        assert statistics.median(took) <= 0.25, took
+        assert set(world.answers(0)) == {"1", "2"}, "no request failed"
+
+
+async def seconds_to_return(world: MeshWorld, version: str) -> float:
+    """Pin a warm version, and return the time from the write of the route until a client gets to it."""
+    before = len(list(world.stretches()))
+    await world.stage.pin(world.ref, version)
+    answered = await world.first_answer(version)
+    await world.until("Promoted", version)
+    written = list(world.stretches())[before]
+    return answered - written.since
