@@ -11,7 +11,7 @@ import pytest
 
 from modelramp.adapters.jobspec import job_name, render_rehearsal
 from modelramp.adapters.kinds import JOB, POD
-from modelramp.adapters.podspec import render_workload, served
+from modelramp.adapters.podspec import served
 from modelramp.adapters.rehearsals import CONTROLLER, ClusterRehearsals
 from modelramp.ports import Done, Rollout
 from modelramp.rollout.actions import RunRehearsal
@@ -79,7 +79,7 @@ async def test_it_is_one_job_an_attempt_whoever_asks_again(real: RealCluster, re
 
 async def test_no_request_of_a_user_reaches_its_pods(real: RealCluster, rehearsing: Begun) -> None:
     _, _, rollout = rehearsing
-    selectors = [render_workload(served(rollout, pin(each)), POD_SETTINGS)[1]["spec"]["selector"] for each in "78"]
+    selectors = [served(rollout, pin(each)).selector for each in "78"]
     marks = (await real.get(JOB, job_name(NAME, ATTEMPT)))["spec"]["template"]["metadata"]["labels"]
     assert not any(selector.items() <= marks.items() for selector in selectors)
 
