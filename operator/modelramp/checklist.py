@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelramp.account import MARKS, Story
 from modelramp.adapters.mlflow_story import Origin, why_not
 from modelramp.rollout.durations import text
-from modelramp.rollout.gates.chain import VERSIONED_NAME
+from modelramp.rollout.gates.name import NOT_A_PRODUCT
 from modelramp.rollout.observation import Reading, Value
 from modelramp.rollout.spec import Plan, Spec
 from modelramp.rollout.status import Finding, Record, VerdictKind
@@ -102,7 +103,7 @@ def _of_gates(found: list[Finding], none: str) -> tuple[str, str]:
 
 
 def _name(case: Case) -> tuple[str, str]:
-    found = VERSIONED_NAME.search(case.spec.model_name)
+    found = re.search(NOT_A_PRODUCT, case.spec.model_name)
     return ("✗", f"{case.spec.model_name} has {found[0]} in it") if found else ("✓", case.spec.model_name)
 
 

@@ -18,7 +18,7 @@ from modelramp.adapters.kinds import MODEL_DEPLOYMENT, Object
 from modelramp.adapters.kubernetes import Answer, Cluster, Missing, Reply
 from modelramp.adapters.mlflow_story import MlflowStory, Origin
 from modelramp.api import read_spec, read_status
-from modelramp.api.convert import Problem
+from modelramp.api.problem import Problem
 from modelramp.checklist import Case, judge, render
 from modelramp.explain import Subject, explain
 from modelramp.ports import Conflict, Ref

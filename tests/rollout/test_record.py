@@ -64,7 +64,8 @@ def test_a_record_says_which_files_by_which_plan_by_which_operator() -> None:
 
 def test_gates_leave_each_check_with_its_values() -> None:
     evidence = {found.check: found for found in told(played("pin 2", "run 2m"), "GatesPassed").evidence}
-    assert set(evidence) == {"gate name", "gate ready", "gate signature", "gate metric:auc"}
+    judged = {"name", "ready", "run", "deprecated", "sunset", "signature", "compatibility", "metric:auc"}
+    assert set(evidence) == {f"gate {name}" for name in judged}
     assert evidence["gate metric:auc"].verdict is VerdictKind.PASS
     assert "0.95" in evidence["gate metric:auc"].message
 
