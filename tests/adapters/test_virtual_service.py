@@ -255,14 +255,13 @@ async def adversary(scene: Scene, pause: float) -> AsyncIterator[list[int]]:
 async def test_an_adversary_that_writes_every_20_ms_cannot_stop_a_retreat(scene: Scene) -> None:
     took, loop = [], asyncio.get_running_loop()
     async with adversary(scene, 0.02) as writes:
-        for _ in range(10):
+        while len(took) < 10 or len(writes) < 20:
             while isinstance(await scene.process.traffic.write(scene.rollout, HALF_ON_8), Conflict):
                 pass
             begin = loop.time()
             assert await scene.process.traffic.write(scene.rollout, ALL_ON_7) == Done()
             took.append(loop.time() - begin)
             assert (await scene.weights())[V8] == 0
-    assert len(writes) > 10
     assert max(took) < 2.0, f"a retreat took {max(took):.3f} s"
 
 
