@@ -37,9 +37,9 @@ crds: venv ## generate the CRDs and the API reference from the pydantic models
 	@$(BIN)/python -m modelramp.api
 	@cp crds/*.yaml charts/modelramp/files/crds/
 
-# The suite on a whole cluster is not part of it until it has been green on a calm machine: `make test-cluster`.
+# Two processes: most tests wait for servers. The story on a whole cluster measures, and wants the machine to itself.
 test: check ## every test but those on a whole cluster, on real parts (etcd, API server, MLflow, Prometheus, Envoy)
-	@$(BIN)/pytest -m "not cluster"
+	@$(BIN)/pytest -m "not cluster" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: venv ## tests that start no server at all; under a minute
 	@$(BIN)/pytest -m "$(FAST)"

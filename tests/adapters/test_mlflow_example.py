@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def test_every_version_passes_the_gates_of_the_manifest_in_its_turn(versions: di
     spec = read_spec(yaml.safe_load((EXAMPLE / "modeldeployment.yaml").read_text()))
     assert not isinstance(spec, Problem), spec
     for version, stable in (("1", None), ("2", versions["1"]), ("3", versions["2"])):
-        results = judge_gates(Case(spec.plan.gates, versions[version], stable))
+        results = judge_gates(Case(spec.plan.gates, versions[version], stable, datetime.now(UTC)))
         assert results
         assert not [result for result in results if not result.passed], version
 

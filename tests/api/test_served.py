@@ -45,7 +45,7 @@ class TestWhatIsRefused:
         ("path", "value"),
         [
             ("spec.model.vresion", "9"),
-            ("spec.policy", {"configMap": "fraud-policy"}),
+            ("spec.policy.map", "fraud-policy"),
             ("spec.traffic.nginx", {"ingress": "fraud"}),
             ("spec.guardrails[0].treshold", 1),
             ("spec.ramp.steps[0].pause", "1h"),
@@ -103,7 +103,8 @@ class TestWhatIsFilledIn:
     def test_defaults_can_be_seen(self, served: Served) -> None:
         spec = served.create(parsed(LEAST), dry=True).body["spec"]
         assert [step["weight"] for step in spec["ramp"]["steps"]] == [1, 10, 50, 100]
-        assert spec["gates"] == {"signature": {"required": True, "compatibleWith": "Stable"}}
+        signature = {"required": True, "compatibleWith": "Stable"}
+        assert spec["gates"] == {"signature": signature, "policy": {"required": False}}
         defaults = {"runtime": "mlflow", "replicas": 1, "keepWarm": 2, "readyDeadline": "10m"}
         assert spec["serving"] == defaults | {"podSecurity": "Restricted"}
         assert spec["traffic"] == {"configMap": {"routerReplicas": 2}}

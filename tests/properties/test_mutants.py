@@ -27,13 +27,13 @@ class Mutant:
 
 MUTANTS = {
     "stable gets a percent too much": Mutant(
-        "test_1_", "traffic.py", "Split({stable: EVERYTHING - weight,", "Split({stable: EVERYTHING - weight + 1,"
+        "test_1_", "traffic.py", "EVERYTHING - weight, status.", "EVERYTHING - weight + 1, status."
     ),
     "a step is skipped": Mutant(
         "test_2_", "machine.py", "attempt.step + 1)", "min(attempt.step + 2, len(attempt.plan.steps) - 1))"
     ),
     "traffic goes where the router cannot connect to": Mutant(
-        "test_2_nobody", "progress.py", "attempt.version in turn.seen.effect.value.unreachable", "False"
+        "test_2_nobody", "progress.py", "attempt.version in effect.value.unreachable", "False"
     ),
     "the hold is not waited for": Mutant(
         "test_3_every", "progress.py", "turn.seen.now - attempt.settled_at < hold", "False"
@@ -91,7 +91,7 @@ MUTANTS = {
         "test_unknown", "guardrails.py", "Verdict(VerdictKind.NO_DATA, reason,", "Verdict(VerdictKind.PASS, reason,"
     ),
     "a failed gate is overlooked": Mutant(
-        "test_no_traffic", "progress.py", "for result in examine(turn) if not", "for result in examine(turn)[:1] if not"
+        "test_no_traffic", "gating.py", "for result in results if not", "for result in tuple(results)[:1] if not"
     ),
     "the shadow does not wait for the staging gates": Mutant(
         "test_no_traffic_live", "progress.py", "if staging.is_wanted(attempt):", "if False:"

@@ -90,6 +90,7 @@ class Run:
         await trace.until_phase(ref, "RolledBack", "2", PATIENCE)
         await trace.until(lambda: is_at_rest(trace.status(ref)), lambda: f"at rest: {trace.status(ref)}", PATIENCE)
         await until(self.is_gone, "version 3 has no pods", PATIENCE)
+        await trace.until(lambda: not trace.status(ref).get("outbox"), "every record is written", PATIENCE)
 
     async def is_gone(self) -> bool:
         """Tell whether version 3 has no Deployment any more; it goes after its last answer."""

@@ -66,6 +66,7 @@ async def until_health(residence: Residence, git: Repository, status: str) -> No
 
 async def syncs_change_nothing(residence: Residence, git: Repository, way: Way) -> None:
     """Apply git's copy twice and see that spec, status and route are as before, also after a later turn."""
+    await residence.trace.until(lambda: not residence.trace.status(git.ref).get("outbox"), "every record is written")
     before, moved = await git.live(), moves(residence.trace, git.ref)
     for _ in range(2):
         await git.sync(way)

@@ -58,7 +58,7 @@ async def test_a_registry_that_ails_holds_up_gates_and_nothing_else_and_gets_the
 
         await trace.until(lambda: not trace.status(ref).get("outbox"), lambda: str(trace.status(ref)["outbox"]), 120)
         await trace.until(lambda: audit(trace, ref)["reason"] == "Recorded", lambda: str(audit(trace, ref)), 10)
-        assert registry.aliases["fraud_detector"] == {"champion": "2"}
+        assert registry.aliases[f"fraud_detector.{ref.namespace}"] == {"champion": "2"}
         assert written(registry, ref) == told(trace, ref)
         assert "hunter2" not in json.dumps(trace.status(ref)) + str(trace.events(ref))
         assert violations(trace, ref, stage.prometheus) == []
