@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modelramp.adapters.kinds import HTTP_ROUTE, SERVICE, VIRTUAL_SERVICE
+from modelramp.rollout.templates import ISTIO, ISTIO_LIVE
 from tests.adapters.routes import DELEGATE, HTTP, NAME, PATCH, gateway_route, virtual_service
 from tests.mesh.world import Way
 
@@ -37,13 +38,16 @@ def patch(namespace: str) -> Way:
 def http_route(namespace: str) -> Way:
     """Return the way of a rule in the user's HTTPRoute, whose parent is a Service of the mesh.
 
-    Such a parent does not say what it supports, so there is no shadow.
+    Such a parent does not say what it supports, so there is no shadow. The model servers here count nothing, so
+    Istio's counters are asked by name, as by users of a mesh whose images are their own.
     """
     service = _made(SERVICE.api_version, "Service", "shop", {"ports": [{"name": "http", "port": 80}]})
     theirs = gateway_route(HTTP_ROUTE, {f"{NAME}-v1": 100})
     theirs["spec"]["parentRefs"] = [{"group": "", "kind": "Service", "name": "shop", "port": 80}]
     theirs["spec"]["rules"] = [rule for rule in theirs["spec"]["rules"] if rule["name"] != "cart"]
-    return Way(HTTP, HTTP_ROUTE, "shop", f"shop.{namespace}.svc.cluster.local", (service, theirs))
+    traffic = {"httpRoute": {**HTTP["httpRoute"], "requestsQuery": ISTIO_LIVE}}
+    host, asked = f"shop.{namespace}.svc.cluster.local", {"query": ISTIO["error-rate"].query}
+    return Way(traffic, HTTP_ROUTE, "shop", host, (service, theirs), asked=asked)
 
 
 WAYS = {"create": create, "delegate": delegate, "patch": patch, "httpRoute": http_route}

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -28,7 +28,7 @@ from tests.whole.stage import Stage
 MODEL = "fraud_detector"
 RATE = 120.0  # requests per second
 COUNT_EVERY = 0.2  # seconds
-ERRORS = {"name": "errors", "template": "error-rate", "max": 0.05, "interval": "1s", "window": "5s", "minPasses": 1}
+ERRORS = {"name": "errors", "max": 0.05, "interval": "1s", "window": "5s", "minPasses": 1}
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Way:
     host: str
     theirs: tuple[Mapping[str, Any], ...] = ()
     shadow: Mapping[str, Any] | None = None
+    asked: Mapping[str, str] = field(default_factory=lambda: {"template": "error-rate"})
+    """What the guardrail asks."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ async def playing(
 def _manifest(ref: Ref, way: Way) -> dict[str, Any]:
     ramp = {"steps": steps(10, 50, 100, hold="2s")}
     shadow = {"shadow": way.shadow} if way.shadow else {}
-    return model(ref, "1", traffic=way.traffic, ramp=ramp, guardrails=[ERRORS], **shadow)
+    return model(ref, "1", traffic=way.traffic, ramp=ramp, guardrails=[{**ERRORS, **way.asked}], **shadow)
 
 
 async def _until_served(sidecar: Sidecar, way: Way) -> None:

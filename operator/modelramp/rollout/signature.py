@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import assert_never
 
 WIDER = {"integer": {"long", "double"}, "float": {"double"}}
 """The types that hold every value of another; long does not fit into double without loss."""
@@ -18,7 +19,7 @@ ANY_LENGTH = -1
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """One of MLflow's data types, such as long, double or string; "any" takes everything."""
+    """One of MLflow's data types, such as long, double or string; "any" takes everything but a datetime."""
 
     name: str
 
@@ -174,7 +175,24 @@ def _kinds(place: str, old: Kind, new: Kind, *, reads: bool) -> Iterator[Change]
 def _holds(wide: Kind, narrow: Kind) -> bool:
     if not isinstance(wide, Plain):
         return False
-    return wide.name == "any" or (isinstance(narrow, Plain) and wide.name in WIDER.get(narrow.name, ()))
+    if wide.name == "any":
+        return not _holds_moments(narrow)
+    return isinstance(narrow, Plain) and wide.name in WIDER.get(narrow.name, ())
+
+
+def _holds_moments(kind: Kind) -> bool:
+    """Tell whether a datetime is in it: MLflow's "any" takes none out of a data frame."""
+    match kind:
+        case Plain(name):
+            return name == "datetime"
+        case ListOf(inner) | MapOf(inner):
+            return _holds_moments(inner)
+        case ObjectOf(properties):
+            return any(_holds_moments(each.kind) for each in properties)
+        case Tensor(dtype):
+            return dtype.startswith("datetime")
+        case other:
+            assert_never(other)
 
 
 def _tensors(place: str, old: Tensor, new: Tensor, *, reads: bool) -> Iterator[Change]:
