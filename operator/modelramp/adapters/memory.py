@@ -1,4 +1,4 @@
-"""Every port in memory, on a scripted world: for scenarios, for `modelramp simulate`, for tests of the loop."""
+"""Every port in memory, on a scripted world: for scenarios and for tests of the loop."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from modelramp.adapters.memory_journal import MemoryJournal
 from modelramp.adapters.memory_policies import MemoryPolicies
 from modelramp.adapters.memory_rehearsals import MemoryRehearsals
 from modelramp.adapters.world import Question, StoredRoute, StoredWorkload, World
 from modelramp.lease import AlwaysHeld, Lease
 from modelramp.ports import Conflict, Deposed, Done, Ports, Ref, Rollout, Written
-from modelramp.rollout.actions import Event, Post, SetTraffic
+from modelramp.rollout.actions import Event, SetTraffic
 from modelramp.rollout.observation import (
     Busy,
     Effect,
     Failed,
     ModelVersion,
     NoData,
-    Posted,
     Reading,
     Route,
     Value,
@@ -232,29 +232,6 @@ class MemoryRegistry:
     async def inspect(self, name: str, version: str) -> Reading[ModelVersion] | Busy:
         """Read a version."""
         return await self.resolve(name, version)
-
-
-class MemoryJournal:
-    """The world's records, each under its name."""
-
-    def __init__(self, world: World) -> None:
-        self._world, self._outcome = world, dict[Ref, Reading[Posted]]()
-
-    async def posted(self, rollout: Rollout) -> Reading[Posted] | Busy:
-        """Return what became of the last records."""
-        return self._outcome.get(rollout.ref, Value(Posted()))
-
-    async def post(self, rollout: Rollout, wanted: Post) -> Written:
-        """Write the records now, where the registry answers."""
-        if failed := self._world.reach("registry"):
-            self._outcome[rollout.ref] = failed
-            return Done()
-        self._world.write("remember in the registry")
-        kept = self._world.records.setdefault(rollout.ref, {})
-        kept |= {record.id: record for record in wanted.records}
-        self._world.aliases[rollout.ref] = (wanted.stable, wanted.candidate)
-        self._outcome[rollout.ref] = Value(Posted(frozenset(record.id for record in wanted.records)))
-        return Done()
 
 
 class MemoryMetrics:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from modelramp.adapters.jobspec import REHEARSAL, job_name, render_rehearsal
-from modelramp.adapters.kinds import ATTEMPT, JOB, NAME, POD, Kind, Object
-from modelramp.adapters.kubernetes import Cluster, Listing, Missing, Reply
+from modelramp.adapters.kinds import ATTEMPT, JOB, POD, Object
+from modelramp.adapters.kubernetes import Cluster, Missing, Reply
+from modelramp.adapters.listing import read_owned
 from modelramp.adapters.podspec import PodSettings
 from modelramp.adapters.store import Store
 from modelramp.adapters.trouble import find_trouble
@@ -34,9 +35,8 @@ class ClusterRehearsals:
 
     async def read(self, rollout: Rollout) -> Reading[Mapping[str, Rehearsal | Busy | Failed]]:
         """Read every Job that this object owns; asks the API server only before the first LIST."""
-        for kind in (JOB, POD):
-            if not self._store.is_complete(kind) and (failed := await self._list(kind, rollout.ref)):
-                return failed
+        if failed := await read_owned(self._cluster, self._store, (JOB, POD), rollout.ref):
+            return failed
         jobs, pods = self._store.members(JOB, rollout.ref), self._store.members(POD, rollout.ref)
         made: Mapping[str, Rehearsal | Busy | Failed] = {
             _attempt(job): judge_job(job, _pods_of(job, pods)) for job in jobs if _attempt(job)
@@ -70,14 +70,6 @@ class ClusterRehearsals:
         known = self._store.get(JOB, namespace, name)
         outcome = await self._writer.delete(JOB, namespace, name, known["metadata"]["uid"] if known else "")
         return Done() if isinstance(outcome, Missing) else written(outcome)
-
-    async def _list(self, kind: Kind, ref: Ref) -> Failed | None:
-        answer = await self._cluster.list(kind, ref.namespace, f"{NAME}={ref.name}")
-        if not isinstance(answer, Listing):
-            return answer
-        for obj in answer.items:
-            self._store.put(kind, obj)
-        return None
 
 
 def _attempt(job: Object) -> str:

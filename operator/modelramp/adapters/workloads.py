@@ -8,7 +8,6 @@ from modelramp.adapters.kinds import (
     AUTOSCALER,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
-    NAME,
     POD,
     SERVICE,
     VERSION,
@@ -16,7 +15,8 @@ from modelramp.adapters.kinds import (
     Object,
     kind_of,
 )
-from modelramp.adapters.kubernetes import Cluster, Listing, Missing
+from modelramp.adapters.kubernetes import Cluster, Missing
+from modelramp.adapters.listing import read_owned
 from modelramp.adapters.live import Conformity, is_as_rendered, is_deployed, is_kept
 from modelramp.adapters.podspec import PodSettings, Served, served, workload_name
 from modelramp.adapters.slim import holds_replicas
@@ -47,9 +47,8 @@ class ClusterWorkloads:
 
     async def read(self, rollout: Rollout) -> Reading[Mapping[str, Workload]]:
         """Read every version's workload that this object owns; asks the API server only before the first LIST."""
-        for kind in (DEPLOYMENT, POD):
-            if not self._store.is_complete(kind) and (failed := await self._list(kind, rollout.ref)):
-                return failed
+        if failed := await read_owned(self._cluster, self._store, (DEPLOYMENT, POD), rollout.ref):
+            return failed
         pods = self._store.members(POD, rollout.ref)
         found = [each for each in self._store.members(DEPLOYMENT, rollout.ref) if _version(each)]
         return Value(self._not_made(rollout) | {_version(each): self._workload(rollout, each, pods) for each in found})
@@ -117,14 +116,6 @@ class ClusterWorkloads:
         uid = known["metadata"]["uid"] if known else ""
         outcome = await self._writer.delete(kind, ref.namespace, name, uid)
         return Done() if isinstance(outcome, Missing) else written(outcome)
-
-    async def _list(self, kind: Kind, ref: Ref) -> Failed | None:
-        answer = await self._cluster.list(kind, ref.namespace, f"{NAME}={ref.name}")
-        if not isinstance(answer, Listing):
-            return answer
-        for obj in answer.items:
-            self._store.put(kind, obj)
-        return None
 
     def _workload(self, rollout: Rollout, deployment: Object, pods: Iterable[Object]) -> Workload:
         version, status, serving = _version(deployment), deployment.get("status") or {}, rollout.spec.serving
