@@ -12,7 +12,7 @@ from modelramp.adapters.kinds import VIRTUAL_SERVICE
 from tests.adapters.routes import rule_of
 from tests.mesh.sidecar import Sidecar
 from tests.mesh.ways import WAYS, create
-from tests.mesh.world import MeshWorld, Way, playing
+from tests.mesh.world import MeshWorld, Stretch, Way, playing
 from tests.prometheus_server import PrometheusServer
 from tests.whole.admin import JSON_PATCH
 from tests.whole.stage import Stage
@@ -132,9 +132,13 @@ async def test_a_write_shifts_the_traffic_within_250_ms(
 
 async def seconds_to_return(world: MeshWorld, version: str) -> float:
     """Pin a warm version, and return the time from the write of the route until a client gets to it."""
-    before = len(list(world.stretches()))
     await world.stage.pin(world.ref, version)
     answered = await world.first_answer(version)
     await world.until("Promoted", version)
-    written = list(world.stretches())[before]
-    return answered - written.since
+    # Status and route are written at the same time, and watched apart.
+    await world.trace.until(lambda: _newest(world).weights.get(version) == 100, "the write is seen")
+    return answered - _newest(world).since
+
+
+def _newest(world: MeshWorld) -> Stretch:
+    return list(world.stretches())[-1]
