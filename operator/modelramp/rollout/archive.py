@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, replace
+from dataclasses import fields, is_dataclass, replace
 from itertools import accumulate
 
 from modelramp.rollout.observation import Busy, NoData, Posted, Reading, Value
@@ -57,8 +57,11 @@ def _merged(records: tuple[Record, ...], key: Callable[[Record], tuple[str, ...]
 def lighten(records: tuple[Record, ...], room: int) -> tuple[Record, ...]:
     """Return the records, without their evidence from the newest on with which they take more than `room` bytes."""
     light = tuple(bare(record) for record in records)
-    spare = room - sum(map(size, light))
-    costs = [size(record) - size(thin) for record, thin in zip(records, light, strict=True)]
+    sizes = [size(thin) for thin in light]
+    spare = room - sum(sizes)
+    costs = [
+        0 if record == thin else size(record) - least for record, thin, least in zip(records, light, sizes, strict=True)
+    ]
     sums = list(accumulate(reversed(costs)))[::-1]
     return tuple(record if total <= spare else thin for record, thin, total in zip(records, light, sums, strict=True))
 
@@ -70,13 +73,16 @@ def bare(record: Record) -> Record:
 
 def size(record: Record) -> int:
     """Return about how many bytes a record takes as JSON: its texts, and 24 a field for key and number."""
-    return sum(len(leaf.encode()) if isinstance(leaf, str) else 24 for leaf in _leaves(astuple(record)))
+    return sum(len(leaf.encode()) if isinstance(leaf, str) else 24 for leaf in _leaves(record))
 
 
 def _leaves(value: object) -> Iterable[object]:
     if isinstance(value, tuple):
         for item in value:
             yield from _leaves(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _leaves(getattr(value, field.name))
     elif value not in (None, ""):
         yield value
         yield 0
