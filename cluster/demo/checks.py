@@ -17,7 +17,7 @@ def no_failures(stage: Stage, answers: Sequence[Answer]) -> None:
     failed = [answer for answer in answers if answer.failed]
     seen = f"{len(answers)} requests, {len(failed)} failed"
     if failed:
-        seen += f", such as status {failed[0].status} of v{failed[0].version or '?'}"
+        seen += f", such as {failed[0].fault or f'status {failed[0].status} of v{failed[0].version}'}"
     stage.check("no request failed", bool(answers) and not failed, seen)
 
 
@@ -86,7 +86,7 @@ def settled_at(stage: Stage, weight: int) -> bool:
 
 
 def has_router(stage: Stage) -> bool:
-    """Tell whether requests can be answered: every router pod is ready."""
+    """Tell whether every router pod is ready."""
     url = f"{stage.setting.api}/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{ROUTER}"
     found = tried(lambda: read_json(url)) or {}
     ready = (found.get("status") or {}).get("readyReplicas", 0)

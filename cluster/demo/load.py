@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from cluster.demo.observed import Answer, parse
 from cluster.demo.watching import read_json
@@ -25,6 +26,11 @@ class Load:
         """Fetch what was answered since the last time. Raises OSError."""
         newest = self._answers[-1].number if self._answers else 0
         self._answers += parse(read_json(f"{self._address}/answers?after={newest}"))
+
+    def gets_through(self) -> bool:
+        """Tell whether a request is answered: pods can be ready before the node leads their Service's address there."""
+        status: int = read_json(f"{self._address}/try")
+        return status == HTTPStatus.OK
 
     def now(self) -> float:
         """Return the present second by the load generator's clock. Raises OSError."""

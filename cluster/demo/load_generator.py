@@ -1,6 +1,8 @@
 """Sends card transactions to the model at a steady rate and keeps every answer: runs in a pod of the cluster.
 
-GET  /answers?after=N     the answers after number N: [number, second, version, status, milliseconds]; status 0: none
+GET  /answers?after=N     the answers after number N: [number, second, version, status, milliseconds, fault]
+                          status 0: none came, for that fault
+GET  /try                 one request that is not counted: its status, 0 where no answer came
 GET  /clock               the second now, by the clock that the answers carry
 POST /rate?per_second=40  send so many from now on; 0 stops
 POST /new-category?share=0.5   let so many of the transactions be in a category that no model was trained on
@@ -30,7 +32,7 @@ SENDERS = 8
 TIMEOUT = 5.0  # seconds for one answer
 UNKNOWN = ""  # the version where no model answered
 
-Answer = tuple[int, float, str, int, float]
+Answer = tuple[int, float, str, int, float, str]
 
 
 @dataclass
@@ -43,11 +45,11 @@ class Ledger:
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, version: str, status: int, seconds: float) -> None:
+    def note(self, version: str, status: int, seconds: float, fault: str = "") -> None:
         """Keep one answer, under the time at which it came."""
         with self.lock:
             now = time.time()
-            self.answers.append((next(self.numbers), now, version, status, round(seconds * 1000, 1)))
+            self.answers.append((next(self.numbers), now, version, status, round(seconds * 1000, 1), fault))
             self.counted[version, status] += 1
             self.last_seen[version] = now
 
@@ -79,6 +81,10 @@ class Traffic:
         self._lock = threading.Condition()
         self._rate, self._next = 0.0, 0.0
         self._bodies = self._drawn(0.0)
+
+    def body(self) -> bytes:
+        """Return a transaction."""
+        return self._bodies[0]
 
     def set_rate(self, per_second: float) -> None:
         """Send so many requests a second from now on."""
@@ -120,19 +126,19 @@ class Sender(threading.Thread):
         while True:
             body = self._traffic.await_turn()
             began = time.monotonic()
-            version, status = self._send(body)
-            self._ledger.note(version, status, time.monotonic() - began)
+            version, status, fault = self.send(body)
+            self._ledger.note(version, status, time.monotonic() - began, fault)
 
-    def _send(self, body: bytes) -> tuple[str, int]:
+    def send(self, body: bytes) -> tuple[str, int, str]:
+        """Send one request; return who answered, how, and why nobody did."""
         try:
             self._connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
             answer = self._connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException) as fault:
-            print(f"no answer: {type(fault).__name__}: {fault}", flush=True)
             self._connection.close()
-            return UNKNOWN, 0
-        return answer.headers.get("X-Model-Version", UNKNOWN), answer.status
+            return UNKNOWN, 0, f"{type(fault).__name__}: {fault}"
+        return answer.headers.get("X-Model-Version", UNKNOWN), answer.status, ""
 
 
 class Desk(ThreadingHTTPServer):
@@ -149,6 +155,9 @@ class Desk(ThreadingHTTPServer):
                 return json.dumps(self.ledger.after(int(given.get("after", "0"))))
             case "/clock":
                 return json.dumps(time.time())
+            case "/try":
+                _, status, _ = Sender(os.environ["TARGET"], self.traffic, self.ledger).send(self.traffic.body())
+                return json.dumps(status)
             case "/metrics":
                 return self.ledger.exposition()
             case "/healthz":

@@ -18,6 +18,7 @@ class Answer:
     version: str
     status: int
     milliseconds: float = 0.0
+    fault: str = ""
 
     @property
     def sent_at(self) -> float:
@@ -46,7 +47,7 @@ class Departure:
 
 def parse(rows: Iterable[Sequence[Any]]) -> list[Answer]:
     """Read the rows of the load generator."""
-    return [Answer(int(n), float(at), str(version), int(status), float(ms)) for n, at, version, status, ms in rows]
+    return [Answer(int(n), float(at), str(v), int(status), float(ms), str(why)) for n, at, v, status, ms, why in rows]
 
 
 def between(answers: Iterable[Answer], begin: float, end: float = math.inf) -> list[Answer]:

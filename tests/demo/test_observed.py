@@ -14,9 +14,11 @@ def answers(*rows: tuple[float, str, int]) -> list[Answer]:
 
 
 def test_rows_of_the_load_generator_are_answers() -> None:
-    (answer,) = parse([[7, 12.5, "2", 503, 8.1]])
-    assert answer == Answer(7, 12.5, "2", 503, 8.1)
-    assert answer.failed
+    answered, unanswered = parse([[7, 12.5, "2", 503, 8.1, ""], [8, 12.6, "", 0, 0.2, "TimeoutError: timed out"]])
+    assert answered == Answer(7, 12.5, "2", 503, 8.1)
+    assert unanswered == Answer(8, 12.6, "", 0, 0.2, "TimeoutError: timed out")
+    assert answered.failed
+    assert unanswered.failed
 
 
 @pytest.mark.parametrize(("status", "failed"), [(200, False), (400, True), (500, True), (503, True), (0, True)])
