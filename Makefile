@@ -6,6 +6,7 @@ CACHE := $(or $(MODELRAMP_CACHE),$(HOME)/.cache/modelramp)
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 BIN := .venv/bin
 FAST := not apiserver and not cluster and not prometheus and not server and not slow
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help venv check format crds test test-fast test-apiserver test-cluster demo bench clean
 
@@ -39,10 +40,10 @@ crds: venv ## generate the CRDs and the API reference from the pydantic models
 
 # Two processes: most tests wait for servers. The story on a whole cluster measures, and wants the machine to itself.
 test: check ## every test but those on a whole cluster, on real parts (etcd, API server, MLflow, Prometheus, Envoy)
-	@$(BIN)/pytest -m "not cluster" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -m "not cluster" $(SIDE_BY_SIDE)
 
 test-fast: venv ## tests that start no server at all; under a minute
-	@$(BIN)/pytest -m "$(FAST)"
+	@$(BIN)/pytest -m "$(FAST)" $(SIDE_BY_SIDE)
 
 test-apiserver: venv ## tests that need a real API server
 	@$(BIN)/pytest -m apiserver
