@@ -85,6 +85,11 @@ def settled_at(stage: Stage, weight: int) -> bool:
     return bool(found) and found[0][0] == weight
 
 
+def is_ready(stage: Stage) -> bool:
+    """Tell whether the object says that its route is in effect."""
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in stage.status.get("conditions") or ())
+
+
 def has_router(stage: Stage) -> bool:
     """Tell whether every router pod is ready."""
     url = f"{stage.setting.api}/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{ROUTER}"

@@ -90,6 +90,7 @@ def first_version(world: World) -> First:
     applied = time.time()
     world.until("version 1 is stable", lambda: world.is_promoted("1"), 120)
     note("v1: applied to stable, seconds", f"{time.time() - applied:.1f}")
+    world.kubectl("wait", "--for=condition=Ready", f"modeldeployment/{MODEL}", "--timeout=60s")
     world.kubectl("rollout", "status", f"deployment/{MODEL}-router", "--timeout=60s")
     answers = [world.predict(PROBES) for _ in range(8)]
     world.load.send(RATE)
