@@ -6,7 +6,7 @@ CACHE := $(or $(MODELRAMP_CACHE),$(HOME)/.cache/modelramp)
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 BIN := .venv/bin
 FAST := not apiserver and not cluster and not prometheus and not server and not slow
-SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+WHOLE_FILES := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help venv check format crds test test-fast test-apiserver test-cluster demo bench clean
 
@@ -38,17 +38,17 @@ crds: venv ## generate the CRDs and the API reference from the pydantic models
 	@$(BIN)/python -m modelramp.api
 	@cp crds/*.yaml charts/modelramp/files/crds/
 
-# Two processes: most tests wait for servers. The story on a whole cluster measures, and wants the machine to itself.
-test: check ## every test but those on a whole cluster, on real parts (etcd, API server, MLflow, Prometheus, Envoy)
-	@$(BIN)/pytest -m "not cluster" $(SIDE_BY_SIDE)
+# The story on a whole cluster measures, and wants the machine to itself; the others mostly wait for servers.
+test: check ## every test, on real parts (a whole cluster; etcd, API server, MLflow, Prometheus, Envoy)
+	@$(BIN)/pytest -m cluster; story=$$?; $(BIN)/pytest -m "not cluster" --numprocesses 3 $(WHOLE_FILES) && exit $$story
 
 test-fast: venv ## tests that start no server at all; under a minute
-	@$(BIN)/pytest -m "$(FAST)" $(SIDE_BY_SIDE)
+	@$(BIN)/pytest -m "$(FAST)" --numprocesses 2 $(WHOLE_FILES)
 
 test-apiserver: venv ## tests that need a real API server
 	@$(BIN)/pytest -m apiserver
 
-test-cluster: venv ## tests that need a whole cluster
+test-cluster: venv ## the tests on a whole cluster, alone
 	@$(BIN)/pytest -m cluster
 
 demo: venv ## the main job on a whole cluster of its own; KEEP=1 leaves it running
