@@ -54,7 +54,7 @@ test-cluster: venv ## the tests on a whole cluster, alone
 demo: venv ## the main job on a whole cluster of its own; KEEP=1 leaves it running
 	@$(BIN)/python -m cluster.demo $(if $(KEEP),--keep)
 
-bench: venv ## latency and cost, measured side by side in one run on a real API server
+bench: venv ## latency, throughput and cost, side by side with peers in one run; installs MLServer once, into the cache
 	@$(BIN)/python -m tests.benchmarks
 
 clean: ## remove the virtual environment and what tools left here; the cache stays

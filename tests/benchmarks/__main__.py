@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import core, creation, ramping, report, settled
+from tests.benchmarks import core, creation, ramping, report, serving, settled
 from tests.benchmarks.bench import prepared
 from tests.benchmarks.figures import Figure
 
 ON_A_SERVER = {"create": creation.measure, "ramp": ramping.measure, "settled": settled.measure}
-NAMES = ("core", *ON_A_SERVER)
+NAMES = ("core", "serving", *ON_A_SERVER)
 
 
 def main() -> int:
@@ -38,6 +38,8 @@ def main() -> int:
 async def run(names: list[str] | tuple[str, ...], seconds: float) -> list[Figure]:
     """Run benchmarks by name; return what they measured."""
     figures = [core.measure()] if "core" in names else []
+    if "serving" in names:
+        figures += await serving.measure(seconds / 5)
     chosen = [measure for name, measure in ON_A_SERVER.items() if name in names]
     if chosen:
         async with prepared(seconds) as bench:

@@ -9,20 +9,22 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the result. `beat` are bounds on some of the `values`; `elsewhere` is what others measured."""
+    """One line of the result: `beat` bounds some `values` from above, `reach` from below; others are `elsewhere`."""
 
     what: str
     unit: str
     values: Mapping[str, float]
     runs: int = 1
     beat: Mapping[str, float] = field(default_factory=dict)
+    reach: Mapping[str, float] = field(default_factory=dict)
     elsewhere: str = ""
     note: str = ""
     raw: Sequence[float] = ()
 
     def missed(self) -> list[str]:
-        """Return which values are over their bound."""
-        return [name for name, bound in self.beat.items() if self.values[name] > bound]
+        """Return which values are on the wrong side of their bound."""
+        over = [name for name, bound in self.beat.items() if self.values[name] > bound]
+        return over + [name for name, bound in self.reach.items() if self.values[name] < bound]
 
 
 def spread(samples: Sequence[float], *names: str) -> dict[str, float]:

@@ -47,6 +47,11 @@ def children_mib(pid: int) -> float:
     return sum(_rollup(child, "Rss") for child in _descendants(pid))
 
 
+def family_mib(pid: int) -> float:
+    """Return the memory that a process and its children hold now, pages shared with others counted by share."""
+    return proportional_mib(pid) + sum(map(proportional_mib, _descendants(pid)))
+
+
 def _rollup(pid: int, field: str) -> float:
     with suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

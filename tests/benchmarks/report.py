@@ -61,7 +61,7 @@ def save(result: dict[str, Any], path: Path) -> None:
 
 def _here(figure: Figure) -> str:
     missed = figure.missed()
-    colour = {name: "red" if name in missed else "green" for name in figure.beat}
+    colour = {name: "red" if name in missed else "green" for name in (*figure.beat, *figure.reach)}
     lines = []
     for name, value in figure.values.items():
         text = f"{name} {shown(value)} {figure.unit}".rstrip()
@@ -70,7 +70,11 @@ def _here(figure: Figure) -> str:
 
 
 def _bounds(figure: Figure) -> str:
-    return "\n".join(f"{name} {bound:g} {figure.unit}".rstrip() for name, bound in figure.beat.items())
+    over, under = (
+        [f"{name} {sign}{shown(bound)} {figure.unit}".rstrip() for name, bound in bounds.items()]
+        for sign, bounds in (("", figure.beat), ("at least ", figure.reach))
+    )
+    return "\n".join(over + under)
 
 
 def shown(value: float) -> str:
