@@ -72,6 +72,16 @@ def test_every_metric_is_documented(metric: str) -> None:
     assert f"`{metric}`" in documented or f"`{metric}_total`" in documented
 
 
+def settings() -> set[str]:
+    source = (ROOT / "operator/modelramp_runtime/settings.py").read_text()
+    return set(re.findall(r'"(MODELRAMP_[A-Z_]+)"', source))
+
+
+@pytest.mark.parametrize("setting", sorted(settings()))
+def test_every_setting_of_the_model_server_is_documented(setting: str) -> None:
+    assert f"`{setting}`" in (ROOT / "docs/reference/server.md").read_text()
+
+
 def drawn() -> str:
     """Return the state diagram that the table stands for; ways that lead from everywhere are left to the text."""
     everywhere = {"Release", "Repin", "Restore", "Return", "WarmUp", "Revert"}

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
@@ -23,13 +24,14 @@ from modelramp_runtime.inference import Inference
 from modelramp_runtime.inference_routes import add_inference_routes
 from modelramp_runtime.logs import fields
 from modelramp_runtime.metrics import Arm, Metrics
-from modelramp_runtime.mlflow_api import VERSION as MLFLOW_VERSION
+from modelramp_runtime.operation_routes import add_operation_routes, standing
 from modelramp_runtime.payload import read_media_type
 from modelramp_runtime.policy import LOOK_EVERY
 from modelramp_runtime.readiness import NoTrialError, Phase, Readiness, read_trial
 from modelramp_runtime.refusal import Kind, RequestError
 from modelramp_runtime.scoring import Invocation, Scored, Scorer
 from modelramp_runtime.settings import LogRequests, Settings
+from modelramp_runtime.siblings import Question, Siblings
 
 LOG = logging.getLogger("modelramp.server")
 JSON = "application/json"
@@ -71,8 +73,8 @@ class Outcome:
 class ModelServer:
     """One model version behind HTTP. `app` is the ASGI application."""
 
-    def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics) -> None:
-        self.settings, self._scorer, self._metrics = settings, scorer, metrics
+    def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics, siblings: Siblings) -> None:
+        self.settings, self._scorer, self._metrics, self.siblings = settings, scorer, metrics, siblings
         self._admission = Admission(settings.threads, settings.queue)
         self._readiness = Readiness()
         self._identity = {
@@ -81,16 +83,8 @@ class ModelServer:
         }
         self.app = FastAPI(lifespan=self._live, openapi_url=None, docs_url=None, redoc_url=None)
         self.app.add_route("/invocations", self.invoke, methods=["POST"])
-        for path, answer in (
-            ("/ping", self._health),
-            ("/health", self._health),
-            ("/version", self._version),
-            ("/ready", self._ready),
-            ("/metrics", self._expose),
-            ("/policy", self._policy),
-        ):
-            self.app.add_route(path, answer, methods=["GET"])
         self.model = scorer.model
+        add_operation_routes(self.app, self)
         add_inference_routes(self.app, self)
         self.app.add_exception_handler(HTTPException, _not_served)
 
@@ -112,7 +106,8 @@ class ModelServer:
     async def _live(self, _: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(self._try_once()), asyncio.create_task(self._scorer.rules.follow())]
         try:
-            yield
+            async with self.siblings.answering(self.tell):
+                yield
         finally:
             for task in tasks:
                 task.cancel()
@@ -145,7 +140,8 @@ class ModelServer:
             await asyncio.sleep(LOOK_EVERY)
 
     @property
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """The headers that name what answers: the model, its version, the policy in force."""
         return self._answer_headers(self._scorer.rules.hash)
 
     def _answer_headers(self, policy: str) -> dict[str, str]:
@@ -155,30 +151,19 @@ class ModelServer:
         self._readiness.failed(reason)
         LOG.error("not ready: %s", reason, exc_info=error)
 
-    async def _health(self, _: Request) -> Response:
-        return Response("\n", media_type=JSON, headers=self._headers)
-
-    async def _version(self, _: Request) -> Response:
-        return Response(MLFLOW_VERSION, media_type=JSON)
-
-    def is_ready(self) -> bool:
-        """Tell whether requests are to come."""
-        return self._readiness.phase is Phase.READY and not self._admission.is_stuck
-
-    async def _ready(self, _: Request) -> Response:
+    def tell(self, question: Question) -> Any:
+        """Return what this worker has to say to the others, as JSON has it."""
+        if question is Question.METRICS:
+            return self._metrics.told()
         phase, reason = self._readiness.phase, self._readiness.reason
-        is_ready = self.is_ready()
+        is_ready = phase is Phase.READY and not self._admission.is_stuck
         if phase is Phase.READY and not is_ready:
             reason = "every prediction thread is held by a request past its deadline"
-        body = json.dumps({"ready": is_ready, "phase": phase, "reason": reason})
-        return Response(body, 200 if is_ready else 503, self._headers, JSON)
+        return {"ready": is_ready, "phase": phase, "reason": reason, "policy": self._scorer.rules.state()}
 
-    async def _expose(self, request: Request) -> Response:
-        body, content_type = self._metrics.expose(request.headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type})
-
-    async def _policy(self, _: Request) -> Response:
-        return Response(json.dumps(self._scorer.rules.state()), media_type=JSON, headers=self._headers)
+    async def is_ready(self) -> bool:
+        """Tell whether requests are to come, to any worker."""
+        return bool((await standing(self))["ready"])
 
     async def invoke(self, request: Request) -> Response:
         """Answer a request for predictions, in whichever protocol its path is of."""

@@ -24,7 +24,7 @@ class Server(Protocol):
     settings: Settings
     model: Model
 
-    def is_ready(self) -> bool:
+    async def is_ready(self) -> bool:
         """Tell whether requests are to come."""
         ...
 
@@ -41,7 +41,7 @@ def add_inference_routes(app: FastAPI, server: Server) -> None:
         return _answer({"live": True})
 
     async def ready(_: Request) -> Response:
-        is_ready = server.is_ready()
+        is_ready = await server.is_ready()
         return _answer({"ready": is_ready}, 200 if is_ready else 503)
 
     async def about(_: Request) -> Response:

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import time
 from types import FrameType
 
@@ -19,9 +20,13 @@ from modelramp_runtime.metrics import Metrics
 from modelramp_runtime.model import Model, load_model
 from modelramp_runtime.policy import Rules
 from modelramp_runtime.scoring import Scorer
-from modelramp_runtime.settings import Settings
+from modelramp_runtime.settings import Preload, Settings
+from modelramp_runtime.siblings import Siblings
+from modelramp_runtime.workers import run_workers
 
 LOG = logging.getLogger("modelramp.lifecycle")
+ALONE = Siblings()
+BACKLOG = 2048
 
 
 class DrainingServer(uvicorn.Server):
@@ -57,21 +62,60 @@ def read_model(settings: Settings, metrics: Metrics) -> Model:
     return model
 
 
-def make_server(settings: Settings, model: Model, metrics: Metrics) -> ModelServer:
+def make_server(settings: Settings, model: Model, metrics: Metrics, siblings: Siblings = ALONE) -> ModelServer:
     """Put the server together."""
     rules = Rules(settings.policy_dir, lambda policy, is_used: metrics.edited(policy, is_used=is_used))
-    return ModelServer(settings, Scorer(model, metrics, rules, settings.non_finite), metrics)
+    return ModelServer(settings, Scorer(model, metrics, rules, settings.non_finite), metrics, siblings)
 
 
 def serve(settings: Settings) -> int:
     """Serve the model until the process is told to stop; return the exit status."""
+    if settings.workers > 1:
+        return _serve_with_workers(settings)
     metrics = Metrics(settings)
+    model = _loaded(settings, metrics)
+    return model if isinstance(model, int) else _answer(settings, model, metrics)
+
+
+def _loaded(settings: Settings, metrics: Metrics) -> Model | int:
+    """Return the model, or the exit status of a process that cannot load it."""
     try:
-        model = read_model(settings, metrics)
+        return read_model(settings, metrics)
     except Exception as error:
         LOG.exception("the model cannot be loaded", extra=fields(directory=str(settings.model_dir)))
         return say_last(f"the model in {settings.model_dir} cannot be loaded: {type(error).__name__}: {error}")
-    server = make_server(settings, model, metrics)
+
+
+def _serve_with_workers(settings: Settings) -> int:
+    metrics = Metrics(settings)
+    preloaded = _loaded(settings, metrics) if settings.preload is Preload.YES else None
+    if isinstance(preloaded, int):
+        return preloaded
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=_family(settings.host), backlog=BACKLOG)
+    except OSError as error:
+        return say_last(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}")
+
+    def work(siblings: Siblings) -> int:
+        model = preloaded or _loaded(settings, metrics)
+        return model if isinstance(model, int) else _answer(settings, model, metrics, siblings, listener)
+
+    return run_workers(settings.workers, work)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _answer(
+    settings: Settings,
+    model: Model,
+    metrics: Metrics,
+    siblings: Siblings = ALONE,
+    listener: socket.socket | None = None,
+) -> int:
+    """Answer requests until told to stop; return the exit status."""
+    server = make_server(settings, model, metrics, siblings)
     config = uvicorn.Config(
         server.app,
         host=settings.host,
@@ -81,11 +125,11 @@ def serve(settings: Settings) -> int:
         server_header=False,
         lifespan="on",
         ws="none",
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=settings.keepalive_seconds,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
     )
-    DrainingServer(config, server, settings.drain_seconds).run()
+    DrainingServer(config, server, settings.drain_seconds).run(sockets=[listener] if listener else None)
     LOG.info("stopped", extra=fields(left_behind=server.left_behind))
     if server.left_behind:
         # The interpreter would wait for their threads, until it is killed.

@@ -23,11 +23,11 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from modelramp_runtime.answer import Outputs, finite_of
+from modelramp_runtime.exposition import told
 from modelramp_runtime.refusal import Kind
 from modelramp_runtime.settings import Settings
 
@@ -237,10 +237,9 @@ class Metrics:
     def _class_name(self, output: str, name: str) -> str:
         return _bounded(self._classes.setdefault(output, set()), name[:_CLASS_LENGTH], self._max_classes)
 
-    def expose(self, accept: str) -> tuple[bytes, str]:
-        """Return the exposition and its content type: OpenMetrics for those who accept it, else the text format."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+    def told(self) -> list[Any]:
+        """Return every series, to be summed with those of other workers."""
+        return told(self.registry)
 
 
 def _decision_class(decision: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,7 @@ class Rules:
         self._file = PolicyFile(directory) if directory else None
         self._on_edit = on_edit
         self._example: Example | None = None
+        self._seen = 0.0
         self.current: Policy | None = None
         self.refused: Refused | None = None
 
@@ -117,10 +119,10 @@ class Rules:
         return self.current.hash if self.current else ""
 
     def state(self) -> dict[str, Any]:
-        """Return what the operator asks for: the hash in force, and the newest edit where it is refused."""
+        """Return the hash in force, the newest edit where it is refused, and when that was seen (monotonic s)."""
         refused = self.refused
         said = {"hash": refused.hash, "problems": list(refused.problems)} if refused else None
-        return {"hash": self.hash, "refused": said}
+        return {"hash": self.hash, "refused": said, "seen": self._seen}
 
     def learn(self, example: Example) -> None:
         """Take what edits are tried on, and try what is there."""
@@ -141,6 +143,7 @@ class Rules:
         else:
             self.refused = found
             LOG.error("policy refused: %s", found, extra=fields(policy=self.hash, refused=found.hash))
+        self._seen = time.monotonic()
         self._on_edit(self.hash, self.refused is None)
 
     async def follow(self) -> None:

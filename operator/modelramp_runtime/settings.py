@@ -52,6 +52,13 @@ class TextNumbers(StrEnum):
     ACCEPT = "accept"
 
 
+class Preload(StrEnum):
+    """Whether the model is loaded once, before the workers are forked, or by each of them."""
+
+    YES = "yes"
+    NO = "no"
+
+
 class LogRequests(StrEnum):
     """Which answers get a log line of their own."""
 
@@ -79,6 +86,8 @@ class Settings:
     policy_dir: Path | None
     host: str
     port: int
+    workers: int
+    preload: Preload
     threads: int
     queue: int
     max_body_bytes: int
@@ -183,9 +192,9 @@ def edges(value: str) -> tuple[float, ...]:
     return numbers
 
 
-def _threads() -> int:
+def _threads(workers: int) -> int:
     # More prediction threads than this only fight over the interpreter's lock.
-    return min(4, len(os.sched_getaffinity(0)))
+    return max(1, min(4, len(os.sched_getaffinity(0)) // workers))
 
 
 def read_settings(variables: Mapping[str, str]) -> Settings:
@@ -193,6 +202,7 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
     env = Environment(variables, [])
     read = env.read
     policy_dir = variables.get("POLICY_DIR", "").strip()
+    workers = read("MODELRAMP_WORKERS", 1, whole(1, 64))
     settings = Settings(
         model_name=read("MODEL_NAME", None, text("the registered model's name")),
         model_version=read("MODEL_VERSION", None, text("the registry's version number", str.isdigit)),
@@ -201,7 +211,9 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         policy_dir=Path(policy_dir) if policy_dir else None,
         host=read("HOST", "0.0.0.0", text("an address to listen on")),  # noqa: S104 a pod's own address
         port=read("PORT", 8080, whole(1, 65535)),
-        threads=read("MODELRAMP_THREADS", _threads(), whole(1, 256)),
+        workers=workers,
+        preload=read("MODELRAMP_PRELOAD", Preload.YES, one_of(Preload)),
+        threads=read("MODELRAMP_THREADS", _threads(workers), whole(1, 256)),
         queue=read("MODELRAMP_QUEUE", 128, whole(0, 100_000)),
         max_body_bytes=read("MODELRAMP_MAX_BODY_BYTES", 16 * 2**20, whole(1, 2**32)),
         timeout_seconds=read("MODELRAMP_TIMEOUT_SECONDS", 60.0, seconds(0.001, 86_400)),

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from modelramp_policy.document import FILE, hash_of
+from modelramp_policy.document import hash_of
+from tests.runtime.mounted import Mounted
 from tests.runtime.serving import Caller, Served, awaited, served_here
 
 pytestmark = pytest.mark.server
 
 REVIEW = "thresholds:\n  threshold: {}\nrules:\n  decision: \"outputs['1'] > policy.threshold ? 'review' : 'accept'\"\n"
 EDITS, CALLERS = 100, 4
-
-
-class Mounted:
-    """A ConfigMap's volume as the kubelet keeps it: a link to a directory, exchanged at once."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._number = 0
-        directory.mkdir()
-
-    def write(self, text: str | None) -> str:
-        """Put another text in place, None for a ConfigMap that is gone; return its hash."""
-        self._number += 1
-        name, old = f"..{self._number}", self.directory / "..data"
-        (self.directory / name).mkdir()
-        if text is not None:
-            (self.directory / name / FILE).write_text(text)
-        previous = str(old.readlink()) if old.is_symlink() else ""
-        (self.directory / "..data_tmp").symlink_to(name)
-        (self.directory / "..data_tmp").rename(old)
-        link = self.directory / FILE
-        if not link.is_symlink():
-            link.symlink_to(f"..data/{FILE}")
-        if previous:
-            shutil.rmtree(self.directory / previous)
-        return hash_of(text or "")
 
 
 @pytest.fixture
