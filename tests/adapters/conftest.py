@@ -11,7 +11,16 @@ from modelramp.adapters.kinds import VIRTUAL_SERVICE
 from modelramp.adapters.kubernetes import Cluster
 from tests.adapters.benches import NAME, Bench, ExampleBench, MemoryBench, RealBench, SteeredBench
 from tests.adapters.real import RealCluster, install_definition, new_namespace
-from tests.adapters.routes import OWNED, USERS, example_route, install_definitions, install_example, load_example
+from tests.adapters.routes import (
+    OWNED,
+    USERS,
+    example_route,
+    install_definitions,
+    install_example,
+    load_example,
+    virtual_service,
+)
+from tests.adapters.scenes import COMMENTS, V7, Scene, foreign_routes, staged
 from tests.controlplane import ApiServer
 
 
@@ -37,6 +46,13 @@ def meshes(defined: ApiServer) -> ApiServer:
     """Give an API server that knows the kinds of Istio and of the Gateway API, too."""
     install_definitions(defined)
     return defined
+
+
+@pytest.fixture
+async def scene(meshes: ApiServer, real: RealCluster) -> Scene:
+    """Give a VirtualService with six foreign routes, of whose own one everything goes to version 7."""
+    assert meshes
+    return await staged(real, virtual_service({V7: 100}, foreign_routes(6), annotations=COMMENTS))
 
 
 ON_A_SERVER = [pytest.param(name, marks=pytest.mark.apiserver) for name in ("configMap", *OWNED, *USERS, "apisix")]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
-import itertools
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,91 +13,25 @@ import pytest
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT, STEERED, VIRTUAL_SERVICE
 from modelramp.ports import Conflict, Deposed, Done, Ref, Rollout
 from modelramp.rollout.actions import SetTraffic
-from modelramp.rollout.observation import Failed, NoData, Route, Split, Value
-from modelramp.rollout.status import Status
-from tests.adapters.real import Process, RealCluster, pin, read
+from modelramp.rollout.observation import Failed, NoData, Split, Value
+from tests.adapters.real import Process, RealCluster, read
 from tests.adapters.routes import CREATE, NAME, PATCH, ROUTE, compact, rule_of, virtual_service, weights_of
+from tests.adapters.scenes import (
+    ALL_ON_7,
+    COMMENTS,
+    HALF_ON_8,
+    RAMPING,
+    SHADOW_8,
+    TENTH_ON_8,
+    V7,
+    V8,
+    Scene,
+    foreign_routes,
+    staged,
+)
 from tests.controlplane import ApiServer
 
 pytestmark = pytest.mark.apiserver
-V7, V8 = f"{NAME}-v7", f"{NAME}-v8"
-ALL_ON_7 = SetTraffic(Split({"7": 100}), "7", ("7", "8"), retreat=True, why="retreat 8-a errors")
-SHADOW_8 = SetTraffic(Split({"7": 100}, {"8": 30}), "7", ("7", "8"), retreat=False, why="shadow")
-TENTH_ON_8 = SetTraffic(Split({"7": 90, "8": 10}), "7", ("7", "8"), retreat=False, why="step 2")
-HALF_ON_8 = SetTraffic(Split({"7": 50, "8": 50}), "7", ("7", "8"), retreat=False, why="step 3")
-RAMPING = Status(stable=pin("7"), candidate=pin("8"))
-
-
-def foreign_routes(count: int) -> list[Any]:
-    """Return routes with all that people write into them."""
-    return [
-        {
-            "name": f"route-{number}",
-            "match": [{"uri": {"prefix": f"/v{number}/"}, "headers": {"x-team": {"exact": f"team {number}"}}}],
-            "rewrite": {"uri": "/"},
-            "route": [
-                {"destination": {"host": f"svc-{number}", "subset": "a", "port": {"number": 8080}}, "weight": 37},
-                {
-                    "destination": {"host": f"svc-{number}.other.svc.cluster.local"},
-                    "weight": 63,
-                    "headers": {"response": {"set": {"x-arm": "b"}, "remove": ["server"]}},
-                },
-            ],
-            "mirror": {"host": f"shadow-{number}"},
-            "mirrorPercentage": {"value": 12.5},
-            "retries": {"attempts": 3, "perTryTimeout": "2s", "retryOn": "connect-failure,refused-stream"},
-            "fault": {"delay": {"percentage": {"value": 0.1}, "fixedDelay": "5s"}},
-            "corsPolicy": {"allowOrigins": [{"exact": "https://shop.example.com"}], "maxAge": "24h"},
-            "headers": {"request": {"add": {"x-forwarded-by": "shop"}}},
-            "timeout": "7s",
-        }
-        for number in range(count)
-    ]
-
-
-COMMENTS = {"comments": '# keep me\n\t"ü" \\ {}', "kubectl.kubernetes.io/last-applied-configuration": "{}"}
-
-
-@dataclass
-class Scene:
-    """A process that leads, a ModelDeployment in a ramp, and the user's VirtualService."""
-
-    real: RealCluster
-    process: Process
-    rollout: Rollout
-
-    async def stored(self) -> Any:
-        return await self.real.get(VIRTUAL_SERVICE, "shop")
-
-    async def weights(self) -> dict[str, int]:
-        return weights_of(VIRTUAL_SERVICE, await self.stored())
-
-    async def route(self, process: Process | None = None) -> Route:
-        found = await (process or self.process).traffic.read(self.rollout)
-        assert isinstance(found, Value), found
-        return found.value
-
-    async def edit(self, patch: Any, manager: str = "kubectl-edit") -> None:
-        """Change the VirtualService by hand; the process hears of it only by `hear`."""
-        path, kind = VIRTUAL_SERVICE.path(self.real.namespace, "shop"), "application/json-patch+json"
-        await self.real.request("PATCH", path, patch, kind=kind, manager=manager)
-
-    async def hear(self) -> None:
-        await self.process.writer.refresh(VIRTUAL_SERVICE, self.real.namespace, "shop")
-
-
-async def staged(real: RealCluster, theirs: Any) -> Scene:
-    await real.request("POST", VIRTUAL_SERVICE.path(real.namespace), theirs, manager="gitops")
-    process = real.process()
-    rollout = await read(process, await real.create_model(NAME, traffic=PATCH))
-    return Scene(real, process, replace(rollout, status=RAMPING))
-
-
-@pytest.fixture
-async def scene(meshes: ApiServer, real: RealCluster) -> Scene:
-    """Give a VirtualService with six foreign routes, of whose own one everything goes to version 7."""
-    assert meshes
-    return await staged(real, virtual_service({V7: 100}, foreign_routes(6), annotations=COMMENTS))
 
 
 def without_numbers(obj: Any) -> str:
@@ -229,40 +161,6 @@ class TestHands:
         assert isinstance(await scene.process.traffic.write(scene.rollout, HALF_ON_8), Conflict)
         assert await scene.weights() == {V7: 90, V8: 10}
         assert await scene.process.traffic.write(scene.rollout, HALF_ON_8) == Done()
-
-
-@contextlib.asynccontextmanager
-async def adversary(scene: Scene, pause: float) -> AsyncIterator[list[int]]:
-    """Write the VirtualService all the time: annotations, and foreign routes."""
-    writes: list[int] = []
-
-    async def write() -> None:
-        for number in itertools.count():
-            theirs = {"op": "add", "path": "/spec/http/0/timeout", "value": f"{number % 9 + 1}s"}
-            note = {"op": "add", "path": "/metadata/annotations/adversary", "value": str(number)}
-            await scene.real.cluster.patch(VIRTUAL_SERVICE, scene.real.namespace, "shop", [theirs, note])
-            writes.append(number)
-            await asyncio.sleep(pause)
-
-    task = asyncio.create_task(write())
-    try:
-        yield writes
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_an_adversary_that_writes_every_20_ms_cannot_stop_a_retreat(scene: Scene) -> None:
-    took, loop = [], asyncio.get_running_loop()
-    async with adversary(scene, 0.02) as writes:
-        while len(took) < 10 or len(writes) < 20:
-            while isinstance(await scene.process.traffic.write(scene.rollout, HALF_ON_8), Conflict):
-                pass
-            begin = loop.time()
-            assert await scene.process.traffic.write(scene.rollout, ALL_ON_7) == Done()
-            took.append(loop.time() - begin)
-            assert (await scene.weights())[V8] == 0
-    assert max(took) < 2.0, f"a retreat took {max(took):.3f} s"
 
 
 class TestWhoMay:

@@ -8,10 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from modelramp.adapters.claims import Claim, claim_of_rollout, find_elder
-from modelramp.adapters.dialect import Dialect, Rule, find_rule
+from modelramp.adapters.dialect import Dialect, Operations, Rule, find_rule
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT, STEERED, Object
 from modelramp.adapters.kubernetes import Missing, Reply
-from modelramp.adapters.steering import Stored, epoch_of, progress_patch, read_route, retreat_patch
+from modelramp.adapters.steering import (
+    Stored,
+    at_each_place,
+    epoch_of,
+    progress_patch,
+    read_route,
+    retreat_patch,
+)
 from modelramp.adapters.store import Store
 from modelramp.adapters.writer import Outcome, Writer, written
 from modelramp.ports import Conflict, Deposed, Done, Rollout, Written
@@ -96,10 +103,10 @@ class SteeredRoutes:
             await self._refresh(rollout)
             if asyncio.get_running_loop().time() >= ends:
                 return outcome
-            outcome = await self._store_split(rollout, wanted)
+            outcome = await self._store_split(rollout, wanted, contended=True)
         return outcome
 
-    async def _store_split(self, rollout: Rollout, wanted: SetTraffic) -> Written:
+    async def _store_split(self, rollout: Rollout, wanted: SetTraffic, *, contended: bool = False) -> Written:
         stored = await self._find(rollout)
         if isinstance(stored, Failed):
             return stored if self._writer.may_write() else Deposed()
@@ -108,7 +115,7 @@ class SteeredRoutes:
         if (epoch_of(rollout.ref, stored) or 0) > self._writer.epoch:
             return Deposed()
         if wanted.retreat:
-            outcome = await self._retreat(rollout, stored, wanted)
+            outcome = await self._retreat(rollout, stored, wanted, contended=contended)
             if not isinstance(outcome, Stored):
                 return outcome if isinstance(outcome, Deposed | Failed | Conflict) else written(outcome)
             stored = outcome
@@ -120,19 +127,33 @@ class SteeredRoutes:
             return Failed("NoRoute", f"there is no {self._path(rollout)}")
         return written(await self._writer.create(owned.render(rollout, wanted, self._writer.epoch)))
 
-    async def _retreat(self, rollout: Rollout, stored: Stored, wanted: SetTraffic) -> Stored | Outcome:
+    async def _retreat(
+        self, rollout: Rollout, stored: Stored, wanted: SetTraffic, *, contended: bool
+    ) -> Stored | Outcome:
         """Write the numbers, which nothing but a newer leader can refuse, and return what is stored then."""
-        route = self._read(rollout, stored)
+        route, dialect = self._read(rollout, stored), self._steerage.dialect
         if route.split is not None and route.split.same(wanted.split) and not route.malformed:
             return stored
-        patch = retreat_patch(self._steerage.dialect, rollout.ref, stored, wanted, self._writer.epoch)
-        if patch is None or isinstance(patch, Failed):
-            return patch or stored
-        outcome = await self._patch(rollout, patch)
+        places = at_each_place(dialect, stored) if contended else [stored]
+        patches = [retreat_patch(dialect, rollout.ref, place, wanted, self._writer.epoch) for place in places]
+        if patches[0] is None or isinstance(patches[0], Failed):
+            return patches[0] or stored
+        outcome = await self._patch_one(rollout, [patch for patch in patches if isinstance(patch, list)])
         if not isinstance(outcome, Reply):
             return outcome
         found = self._parse(rollout, outcome.object)
         return found if isinstance(found, Stored) else Conflict("the route has been modified")
+
+    async def _patch_one(self, rollout: Rollout, patches: list[Operations]) -> Outcome:
+        """Send patches of which one at the most is for the object as it is; a patch that does not apply is no failure.
+
+        All at once: between a read and a write somebody may move the rule again, as often as we look.
+        """
+        outcomes = await asyncio.gather(*(self._patch(rollout, patch) for patch in patches))
+        ranks = (Reply, Deposed, Conflict)
+        return min(
+            outcomes, key=lambda outcome: next((n for n, rank in enumerate(ranks) if isinstance(outcome, rank)), 3)
+        )
 
     async def _progress(self, rollout: Rollout, stored: Stored, wanted: SetTraffic) -> Written:
         owned, epoch = self._steerage.owned, self._writer.epoch
@@ -142,7 +163,7 @@ class SteeredRoutes:
             return patch or (Done() if self._writer.may_write() else Deposed())
         return written(await self._patch(rollout, patch))
 
-    async def _patch(self, rollout: Rollout, patch: list[Object]) -> Outcome:
+    async def _patch(self, rollout: Rollout, patch: Operations) -> Outcome:
         claim = self._steerage.claim(rollout)
         return await self._writer.patch(claim.kind, rollout.ref.namespace, claim.name, patch)
 
@@ -205,3 +226,15 @@ class SteeredRoutes:
     def _path(self, rollout: Rollout) -> str:
         claim = self._steerage.claim(rollout)
         return f"{claim.kind.name} {rollout.ref.namespace}/{claim.name}"
+
+
+def _rank(outcome: Outcome) -> int:
+    match outcome:
+        case Reply():
+            return 0
+        case Deposed():
+            return 1
+        case Conflict():
+            return 2
+        case Missing() | Failed():
+            return 3

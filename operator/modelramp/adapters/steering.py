@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelramp.adapters.dialect import Dialect, Operations, Rule, read_shares
@@ -97,6 +97,20 @@ def retreat_patch(
         for index, each in enumerate(rule.destinations)
     ]
     return [*_fence(ref, stored), *_name(rule), *hosts, *weights, *mirror, *_signature(ref, stored, wanted, epoch)]
+
+
+def at_each_place(dialect: Dialect, stored: Stored) -> list[Stored]:
+    """Return the object as if the rule stood at each place of the list, where it was read first.
+
+    A JSON patch names a rule by its index. Of patches for all places, each with a test of the name, one holds wherever
+    the rule has moved to since it was read.
+    """
+    if not stored.rule.raw.get("name"):
+        return [stored]
+    rules = stored.obj["spec"][dialect.rules_field]
+    pointers = [f"/spec/{dialect.rules_field}/{index}" for index in range(len(rules))]
+    pointers.sort(key=lambda pointer: pointer != stored.rule.pointer)
+    return [replace(stored, rule=replace(stored.rule, pointer=pointer)) for pointer in pointers]
 
 
 def progress_patch(
