@@ -29,12 +29,12 @@ _NOT_ASKED = NoData("NotAsked", "")
 
 async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Evidence | None) -> Observation:
     """Return what the world looks like now; asks only what can matter this turn."""
-    route, (workloads, rehearsals), (model, stable_model), measurements, journal, rules = await asyncio.gather(
+    route, (workloads, rehearsals), (model, stable_model), measurements, (journal, pins), rules = await asyncio.gather(
         ports.traffic.read(rollout),
         asyncio.gather(ports.workloads.read(rollout), ports.rehearsals.read(rollout)),
         asyncio.gather(_model(ports, rollout), _stable_model(ports, rollout)),
         sampler.collect(rollout, evidence),
-        ports.journal.posted(rollout),
+        asyncio.gather(ports.journal.posted(rollout), ports.pins.seen(rollout)),
         _rules(ports, rollout),
     )
     return Observation(
@@ -51,6 +51,7 @@ async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Ev
         measurements=measurements,
         rules=rules,
         journal=journal,
+        pins=pins,
         managers=rollout.managers,
     )
 

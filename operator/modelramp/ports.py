@@ -173,6 +173,14 @@ class Registry(Protocol):
         ...
 
 
+class Pins(Protocol):
+    """Whether the registry still has what was resolved."""
+
+    async def seen(self, rollout: Rollout) -> Mapping[str, Reading[Pin]]:
+        """Return what the registry said last, by version; asks behind the loop, seldom, and wakes it on news."""
+        ...
+
+
 class Journal(Protocol):
     """Where the story is kept for years. Nothing here takes time: the writing goes on behind it."""
 
@@ -219,6 +227,7 @@ class Ports:
     policies: Policies
     traffic: Traffic
     registry: Registry
+    pins: Pins
     journal: Journal
     metrics: Metrics
     events: Events

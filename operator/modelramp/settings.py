@@ -104,6 +104,9 @@ class Settings(BaseModel):
     )
     probe_port: int = Field(8081, ge=0, le=65535, description="a port, 1 to 65535; 0 for any free one")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    pin_seconds: float = Field(
+        3600.0, ge=1, le=86400, description="seconds between two looks at a resolved version in MLflow, 1 to 86400"
+    )
     workers: int = Field(16, ge=1, le=256, description="how many objects have a turn at a time, 1 to 256")
     turn_seconds: float = Field(60.0, ge=1, le=600, description="the longest turn in seconds, 1 to 600")
     relist_seconds: float = Field(

@@ -16,11 +16,12 @@ from modelramp.adapters.events import ClusterEvents
 from modelramp.adapters.gateway import GatewayEffect, GatewayFeatures, GatewayRoutes
 from modelramp.adapters.istio import DIALECT, IstioEffect, OwnVirtualService
 from modelramp.adapters.journal import Aliases, MlflowJournal, NoJournal
-from modelramp.adapters.kinds import KINDS
+from modelramp.adapters.kinds import KINDS, MODEL_DEPLOYMENT
 from modelramp.adapters.kubernetes import Cluster
 from modelramp.adapters.mlflow import MlflowRegistry
 from modelramp.adapters.mlflow_process import Worker
 from modelramp.adapters.objects import ClusterObjects
+from modelramp.adapters.pins import PinWatch
 from modelramp.adapters.podspec import PodSettings
 from modelramp.adapters.policies import ClusterPolicies
 from modelramp.adapters.prometheus import PrometheusMetrics
@@ -56,6 +57,10 @@ class World:
     clock: Clock
     telemetry: Telemetry
 
+    def exists(self, ref: Ref) -> bool:
+        """Tell whether a ModelDeployment is known."""
+        return self.store.get(MODEL_DEPLOYMENT, ref.namespace, ref.name) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Wired:
@@ -80,6 +85,8 @@ async def wire(
     closing.push_async_callback(registry.close)
     journal = _journal(world, registry.worker, wake)
     closing.push_async_callback(journal.close)
+    pins = PinWatch(registry.worker, world.lease, wake, world.exists, settings.pin_seconds)
+    closing.push_async_callback(pins.close)
     metrics = _metrics(settings, world.clock)
     closing.push_async_callback(metrics.close)
     ports = Ports(
@@ -89,6 +96,7 @@ async def wire(
         policies=ClusterPolicies(world.store, writer, session),
         traffic=TimedTraffic(_routes(world, writer, session, metrics), woken, telemetry.retreated),
         registry=registry,
+        pins=pins,
         journal=journal,
         metrics=metrics,
         events=CountedEvents(events, telemetry.happened),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import pytest_asyncio
 from modelramp.adapters.journal import FORMAT, Aliases, MlflowJournal, Pace
 from modelramp.adapters.mlflow import MlflowRegistry
 from modelramp.adapters.mlflow_story import MlflowStory
+from modelramp.adapters.pins import PinWatch
 from modelramp.lease import AlwaysHeld
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.actions import Post
-from modelramp.rollout.observation import Busy, Failed, Posted, Value
+from modelramp.rollout.observation import Busy, Failed, NoData, Posted, Value
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Finding, Pin, Record, Status, VerdictKind
 from tests.adapters.asking import resolved
@@ -313,3 +315,27 @@ async def test_a_version_s_origin_is_its_run_s(mlflow_server: MlflowServer) -> N
     assert (found.parameters, found.metrics) == ({"depth": "6"}, {"auc": 0.9})
     assert (found.description, found.tags, found.run_id) == ("agreed with risk", {"team": "fraud"}, made.run_id)
     assert "hunter2" not in repr(found)
+
+
+async def test_a_pin_is_looked_up_again_and_what_was_deleted_is_told_once(mlflow_server: MlflowServer) -> None:
+    made = register(mlflow_server, "watched")
+    async with _registry(mlflow_server) as registry:
+        model = await resolved(registry, "watched")
+        pin = Pin("1", model.run_id, model.source, model.digest, model.created)
+        about = replace(rollout("watched"), status=Status(stable=pin))
+        pins = PinWatch(registry.worker, AlwaysHeld(), lambda _: WOKEN.set(), lambda _: True, period=0.3)
+        assert await pins.seen(about) == {}, "no turn waits for it"
+        assert (await _news(pins, about))["1"] == Value(replace(pin, digest=""))
+        with mlflow_server.frozen():
+            await asyncio.sleep(1)
+            assert (await pins.seen(about))["1"] == Value(replace(pin, digest="")), "silence changes nothing"
+        mlflow_client(mlflow_server).delete_model_version("watched", made.version)
+        assert isinstance((await _news(pins, about))["1"], NoData)
+        await pins.close()
+
+
+async def _news(pins: PinWatch, about: Rollout) -> Mapping[str, object]:
+    WOKEN.clear()
+    async with asyncio.timeout(LATEST):
+        await WOKEN.wait()
+    return await pins.seen(about)

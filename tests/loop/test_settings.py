@@ -45,6 +45,7 @@ def test_every_field_has_a_variable_and_can_be_set_by_it(tmp_path: Path) -> None
         "kubeconfig": str(file),
         "mlflow_tracking_uri": "https://mlflow",
         "journal": "false",
+        "pin_seconds": "600",
         "alias_stable": "production",
         "alias_candidate": "none",
         "prometheus_url": "https://prometheus/prefix",

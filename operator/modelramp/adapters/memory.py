@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from modelramp.adapters.memory_journal import MemoryJournal
+from modelramp.adapters.memory_pins import MemoryPins
 from modelramp.adapters.memory_policies import MemoryPolicies
 from modelramp.adapters.memory_rehearsals import MemoryRehearsals
 from modelramp.adapters.world import Question, StoredRoute, StoredWorkload, World
@@ -24,7 +25,7 @@ from modelramp.rollout.observation import (
     Value,
     Workload,
 )
-from modelramp.rollout.status import Pin, Status
+from modelramp.rollout.status import Status
 
 _VERSION = re.compile(r'-v(?P<backend>\d+)"|version="(?P<label>[^"]+)"')
 _NAME = re.compile(r'"(?P<namespace>[^"_]+)_(?P<name>[^"_]+)-v\d+"')
@@ -40,6 +41,7 @@ def ports_on(world: World, lease: Lease | None = None) -> Ports:
         policies=MemoryPolicies(world, held),
         traffic=MemoryTraffic(world, held),
         registry=MemoryRegistry(world),
+        pins=MemoryPins(world),
         journal=MemoryJournal(world),
         metrics=MemoryMetrics(world),
         events=MemoryEvents(world),

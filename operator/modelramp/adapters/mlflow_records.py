@@ -34,6 +34,24 @@ def write_aliases(client: Any, registry: str, asked: Question) -> Reading[Mappin
     return _guarded(registry, lambda: _move_all(client, asked))
 
 
+def read_pin(client: Any, registry: str, asked: Question) -> Reading[Mapping[str, Any]]:
+    """Read what identifies a version: `created`, `run_id`, `source`; NoData where it is gone."""
+    return _guarded(registry, lambda: _read_pin(client, asked["name"], asked["version"]))
+
+
+def _read_pin(client: Any, name: str, version: str) -> Reading[Mapping[str, Any]]:
+    found = present(lambda: client.get_model_version(name, version))
+    if found is None:
+        return NoData("VersionNotFound", f"the registry has no version {version} of {name}")
+    place = str(found.source or "")
+    model_id = found.model_id or (place.removeprefix("models:/") if place.startswith("models:/m-") else None)
+    logged = present(lambda: client.get_logged_model(model_id)) if model_id else None
+    if model_id and logged is None:
+        return NoData("LoggedModelNotFound", f"{name} version {version} points to a logged model that was deleted")
+    source = logged.artifact_location if logged else client.get_model_version_download_uri(name, version)
+    return Value({"created": str(found.creation_timestamp), "run_id": found.run_id or "", "source": source})
+
+
 def _guarded(registry: str, call: Callable[[], Reading[Mapping[str, Any]]]) -> Reading[Mapping[str, Any]]:
     try:
         return call()

@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any, assert_never
 
 from modelramp.adapters.mlflow_artifacts import Tree, read_tree
-from modelramp.adapters.mlflow_records import write_aliases, write_record
+from modelramp.adapters.mlflow_records import read_pin, write_aliases, write_record
 from modelramp.adapters.mlflow_snapshot import Snapshot, read_snapshot
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
 
@@ -56,6 +56,8 @@ def main() -> None:
                 calls.submit(_answer, say, question, partial(_snapshot, client, registry))
             case "record":
                 writes.submit(_answer, say, question, partial(write_record, client, registry))
+            case "pin":
+                calls.submit(_answer, say, question, partial(read_pin, client, registry))
             case "aliases":
                 writes.submit(_answer, say, question, partial(write_aliases, client, registry))
             case _:

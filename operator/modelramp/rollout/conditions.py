@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from modelramp.rollout.drift import PIN_DRIFT, drift, known
 from modelramp.rollout.gating import overridden, summarize
 from modelramp.rollout.observation import Failed, NoData, Observation, Value
 from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
@@ -15,7 +16,7 @@ AUDIT = "AuditRecorded"
 """Whether the registry has every record."""
 STALLING = frozenset(
     {"VersionNotFound", "ModelNotFound", "LoggedModelNotFound", "ArtifactsNotFound", "RegistryDenied", "SourceRefused"}
-    | {UNREADABLE, "MirrorNotSupported"}
+    | {UNREADABLE, "MirrorNotSupported", PIN_DRIFT}
 )
 """Holds in which nothing will move until somebody acts."""
 
@@ -32,11 +33,12 @@ class Claim:
 
 def describe(status: Status, before: Iterable[Condition], seen: Observation) -> tuple[Condition, ...]:
     """Return all conditions; one whose status did not change keeps its time of transition."""
-    known = {condition.type: condition for condition in before}
-    effect = _traffic(status, known.get("TrafficConverged"), seen)
-    audit = _audit(status, known.get(AUDIT), seen)
-    claims = (*_summary(status, effect), _gates(status), _guardrails(status), effect, audit, *_policy(status))
-    return tuple(_dated(claim, known.get(claim.type), status.observed_generation, seen) for claim in claims)
+    earlier = {condition.type: condition for condition in before}
+    effect = _traffic(status, earlier.get("TrafficConverged"), seen)
+    audit = _audit(status, earlier.get(AUDIT), seen)
+    judged = (*_summary(status, effect), _gates(status), _guardrails(status), effect, audit)
+    claims = (*judged, _pins(status, seen), *_policy(status))
+    return tuple(_dated(claim, earlier.get(claim.type), status.observed_generation, seen) for claim in claims)
 
 
 def _dated(claim: Claim, before: Condition | None, generation: int, seen: Observation) -> Condition:
@@ -111,6 +113,14 @@ def _policy(status: Status) -> Iterator[Claim]:
         yield Claim("PolicyInForce", "True", "PolicyInForce", f"{held}, from ConfigMap {policy.config_map}")
     else:
         yield Claim("PolicyInForce", "Unknown", "PolicyNotConfirmed", "no pod has said yet that it applies the policy")
+
+
+def _pins(status: Status, seen: Observation) -> Claim:
+    if said := drift(status, seen):
+        return Claim(PIN_DRIFT, "True", PIN_DRIFT, said)
+    before = next((found.status for found in status.conditions if found.type == PIN_DRIFT), "Unknown")
+    is_known = known(status, seen) or before == "False"
+    return Claim(PIN_DRIFT, "False", "AsResolved") if is_known else Claim(PIN_DRIFT, "Unknown", "NotLookedUp")
 
 
 def _traffic(status: Status, before: Condition | None, seen: Observation) -> Claim:

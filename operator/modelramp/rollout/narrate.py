@@ -12,6 +12,7 @@ from dataclasses import replace
 from modelramp.rollout import conditions, policy, progress, traffic
 from modelramp.rollout.actions import Event
 from modelramp.rollout.archive import address, shelve
+from modelramp.rollout.drift import PIN_DRIFT
 from modelramp.rollout.observation import Observation
 from modelramp.rollout.record import Decided, record
 from modelramp.rollout.status import GuardrailState, Phase, Status, VerdictKind
@@ -120,6 +121,7 @@ def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
         *_holds(turn.status, after),
         *_verdicts(turn.status, after),
         *_journal(turn.status, after),
+        *_drift(turn.status, after),
         *_repairs(turn, signal),
         *(Event(said.event, said.message, policy.EVENTS[said.event]) for said in policy.decided(turn, after)),
     )
@@ -153,6 +155,12 @@ def _verdicts(before: Status, after: Status) -> Iterator[Event]:
         if _turned(known.get(state.name), state):
             reason, normal = VERDICT_EVENTS[state.verdict]
             yield Event(reason, f"guardrail {state.name}: {state.message or state.reason}", normal)
+
+
+def _drift(before: Status, after: Status) -> Iterator[Event]:
+    said, is_said = ([found for found in one.conditions if found.type == PIN_DRIFT] for one in (after, before))
+    if said and said[0].status == "True" and not (is_said and is_said[0].message == said[0].message):
+        yield Event("PinDrift", said[0].message, normal=False)
 
 
 def _journal(before: Status, after: Status) -> Iterator[Event]:

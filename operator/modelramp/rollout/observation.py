@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from modelramp.rollout.signature import Signature
+from modelramp.rollout.status import Pin
 
 T = TypeVar("T")
 
@@ -266,5 +267,7 @@ class Observation:
     rules: Reading[Rules] | None = None
     journal: Reading[Posted] | Busy | None = None
     """What became of the outbox; NoData where no records are to go to the registry at all."""
+    pins: Mapping[str, Reading[Pin]] = field(default_factory=dict, hash=False)
+    """What the registry said last of the versions that serve or are tried, by version; the digest is not read."""
     managers: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Who wrote a field of the spec last, by its path such as `model.version`; `""` is the newest of all."""

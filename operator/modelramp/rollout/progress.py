@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from modelramp.rollout import staging
+from modelramp.rollout.drift import PIN_DRIFT, drifted
 from modelramp.rollout.durations import text
 from modelramp.rollout.gates.override import override
 from modelramp.rollout.gating import conclude, judge_gating
@@ -17,6 +18,9 @@ from modelramp.rollout.turn import UNREADABLE, WITH_TRAFFIC, Signal, SignalKind,
 
 def judge(turn: Turn) -> Signal:
     """Return the signal that moves the attempt on, or a hold that says what it waits for."""
+    candidate = turn.status.candidate
+    if candidate and (said := drifted(candidate, turn.status.conditions, turn.seen)):
+        return _hold(PIN_DRIFT, f"{said}; it gets no more traffic")
     match turn.status.phase, turn.status.attempt:
         case Phase.GATING, Attempt() as attempt:
             return judge_gating(turn, attempt)
