@@ -18,7 +18,7 @@ from modelramp.rollout.actions import Post, Release, RunRehearsal, SetTraffic, S
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.observation import Failed, Measurement, NoData, Rehearsal, Value
 from modelramp.rollout.staging import is_judged
-from modelramp.rollout.status import AttemptKind, Phase, Status, VerdictKind
+from modelramp.rollout.status import AttemptKind, Phase, Pin, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, SignalKind
 from tests.properties.rehearsals import FAST, SMALL, asked_for
 from tests.properties.worlds import NOW, Dice, World, reading, worlds
@@ -258,6 +258,36 @@ def test_10_the_resolved_pin_never_changes_within_an_attempt(world: World) -> bo
     assert after.candidate == before.candidate
     assert after.attempt.plan == before.attempt.plan
     return True
+
+
+@over(*WITH_TRAFFIC)
+def test_10_an_edited_registry_entry_changes_nothing_mid_ramp_and_is_reported(world: World) -> bool:
+    candidate = world.status.candidate
+    assert candidate is not None
+    edits: tuple[Value[Pin] | NoData, ...] = (
+        NoData("VersionNotFound", ""),
+        Value(replace(candidate, created="anew")),
+        Value(replace(candidate, run_id="other")),
+        Value(replace(candidate, source="models:/m-other")),
+    )
+    same = turn(replace(world, seen=replace(world.seen, pins={candidate.version: Value(candidate)})))
+    drifted = [turn(replace(world, seen=replace(world.seen, pins={candidate.version: edit}))) for edit in edits]
+    for decision in drifted:
+        _assert_only_the_way_up_is_closed(world, same, decision)
+    return same.signal.kind in (SignalKind.RAMP, SignalKind.FINISH, SignalKind.HOLD)
+
+
+def _assert_only_the_way_up_is_closed(world: World, same: Decision, drifted: Decision) -> None:
+    candidate = world.status.candidate
+    assert candidate is not None
+    if same.signal.kind not in (SignalKind.RAMP, SignalKind.SHADOW, SignalKind.FINISH, SignalKind.HOLD):
+        assert drifted.signal == same.signal
+        return
+    assert drifted.signal.kind is SignalKind.HOLD
+    assert live(drifted.status, candidate.version) == live(world.status, candidate.version)
+    assert drifted.status.candidate == candidate
+    said = [found.message for found in drifted.status.conditions if found.type == "PinDrift" and found.status == "True"]
+    assert any(f"version {candidate.version} " in message for message in said)
 
 
 @over()

@@ -73,6 +73,10 @@ MUTANTS = {
         "def _ramp(turn: Turn, signal: Signal) -> Status:\n"
         "    turn = replace(turn, status=replace(turn.status, candidate=_pin(turn)))\n",
     ),
+    "an edited entry ramps on": Mutant(
+        "test_10_an_edited", "progress.py", "drifted(candidate, turn.status.conditions, turn.seen)", '""'
+    ),
+    "an edited entry is not told": Mutant("test_10_an_edited", "conditions.py", "said := drift(status, seen)", 'said := ""'),
     "a pause comes before protection": Mutant(
         "test_a_pause", "signals.py", "CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (",
         "CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (\n    _pause,",
