@@ -25,7 +25,7 @@ from modelramp.rollout.observation import (
     Value,
     Workload,
 )
-from modelramp.rollout.status import Status
+from modelramp.rollout.status import Pin, Status
 
 _VERSION = re.compile(r'-v(?P<backend>\d+)"|version="(?P<label>[^"]+)"')
 _NAME = re.compile(r'"(?P<namespace>[^"_]+)_(?P<name>[^"_]+)-v\d+"')
