@@ -11,9 +11,14 @@ from typing import Any
 import yaml
 
 from modelramp.api import GROUP, KIND, VERSION, Problem, read_spec
-from modelramp.api.crd import NAME_LIMIT, root
+from modelramp.api.crd import MODEL_DEPLOYMENT, NAME_LIMIT, POLICY_NAME_LIMIT, PROMOTION_POLICY, Resource, root
+from modelramp.api.promotion import read_policy
+from modelramp.rollout.rulebook import PromotionPolicy
+from modelramp.rollout.spec import Spec
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+KINDS = (KIND, PROMOTION_POLICY.kind)
 _LIKE_A_VERSION = re.compile(r".*-v[0-9]+")
 
 
@@ -31,15 +36,15 @@ class Result:
 
 
 def check(file: str, text: str) -> Iterator[Result]:
-    """Yield a result for each ModelDeployment in a YAML text; one that is not good for a text without any."""
+    """Yield a result for each of our objects in a YAML text; one that is not good for a text without any."""
     try:
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except yaml.YAMLError as fault:
         yield Result(file, good=False, message=f"is no YAML: {_where(fault)}")
         return
-    ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+    ours = [document for document in documents if isinstance(document, dict) and document.get("kind") in KINDS]
     if not ours:
-        yield Result(file, good=False, message=f"holds no {KIND}")
+        yield Result(file, good=False, message=f"holds no {KIND} and no {PROMOTION_POLICY.kind}")
     for document in ours:
         yield _judge(file, document)
 
@@ -53,20 +58,50 @@ def _judge(file: str, document: Mapping[str, Any]) -> Result:
     metadata = document.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     where = f"{file}: {name}" if isinstance(name, str) else file
-    problem = (
-        _head_problem(document, name)
-        or unknown_field(document.get("spec"), _spec_schema(), "spec")
+    read = _policy_or_problem if document["kind"] == PROMOTION_POLICY.kind else _spec_or_problem
+    found: PromotionPolicy | Spec | Problem = read(document, name)
+    if isinstance(found, Problem):
+        return Result(where, good=False, message=str(found))
+    if isinstance(found, PromotionPolicy):
+        return Result(where, good=True, message=f"good: policy {found.name}")
+    return Result(where, good=True, message=f"good: version {found.version} of {found.model_name}")
+
+
+def _spec_or_problem(document: Mapping[str, Any], name: object) -> Spec | Problem:
+    return (
+        _served_problem(document)
+        or _name_problem(name)
+        or unknown_field(document.get("spec"), _spec_schema(MODEL_DEPLOYMENT), "spec")
         or read_spec(document)
     )
-    if isinstance(problem, Problem):
-        return Result(where, good=False, message=str(problem))
-    return Result(where, good=True, message=f"good: version {problem.version} of {problem.model_name}")
 
 
-def _head_problem(document: Mapping[str, Any], name: object) -> Problem | None:
+def _policy_or_problem(document: Mapping[str, Any], name: object) -> PromotionPolicy | Problem:
+    return (
+        _served_problem(document)
+        or _policy_name_problem(name)
+        or unknown_field(document.get("spec"), _spec_schema(PROMOTION_POLICY), "spec")
+        or read_policy(document)
+    )
+
+
+def _served_problem(document: Mapping[str, Any]) -> Problem | None:
     version = document.get("apiVersion")
     if version != f"{GROUP}/{VERSION}":
         return Problem("apiVersion", "", f"{str(version)[:64]!r} is not served: write {GROUP}/{VERSION}")
+    return None
+
+
+def _policy_name_problem(name: object) -> Problem | None:
+    if not isinstance(name, str) or not name:
+        return Problem("metadata.name", "", "write a name")
+    if len(name) > POLICY_NAME_LIMIT or not _LABEL.fullmatch(name):
+        rule = f"write at most {POLICY_NAME_LIMIT} lower case letters, digits and '-'; guardrails are named after it"
+        return Problem("metadata.name", name[:64], rule)
+    return None
+
+
+def _name_problem(name: object) -> Problem | None:
     if not isinstance(name, str) or not name:
         return Problem("metadata.name", "", "write a name")
     if len(name) > NAME_LIMIT:
@@ -81,8 +116,8 @@ def _head_problem(document: Mapping[str, Any], name: object) -> Problem | None:
     return None
 
 
-def _spec_schema() -> Mapping[str, Any]:
-    schema: Mapping[str, Any] = root()["properties"]["spec"]
+def _spec_schema(resource: Resource) -> Mapping[str, Any]:
+    schema: Mapping[str, Any] = root(resource)["properties"]["spec"]
     return schema
 
 

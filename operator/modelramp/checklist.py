@@ -48,6 +48,14 @@ class Case:
         attempt = self.story.subject.status.attempt
         return attempt.plan if attempt and attempt.version == self.spec.version else self.spec.plan
 
+    def floor(self, *fields: str) -> str:
+        """Return what PromotionPolicies raised of the fields that begin so, to be put after a line's evidence."""
+        attempt = self.story.subject.status.attempt
+        raised = attempt.raised if attempt and attempt.version == self.spec.version else ()
+        return "".join(
+            f"; {one.field}: {one.message} (policy {one.policy})" for one in raised if one.field.startswith(fields)
+        )
+
     def last(self, *events: str) -> Record | None:
         """Return the newest record of these events about the pinned version."""
         mine = (one for one in reversed(self.story.records) if one.version == self.spec.version)
@@ -113,13 +121,15 @@ def _signature(case: Case) -> tuple[str, str]:
 
 def _offline(case: Case) -> tuple[str, str]:
     found = [one for name in ("metric", "fairness", "coverage") for one in case.gates(name)]
-    return _of_gates(found, "no gate on metrics, fairness or coverage is set, or none was judged yet")
+    mark, told = _of_gates(found, "no gate on metrics, fairness or coverage is set, or none was judged yet")
+    return mark, told + case.floor("gates.metrics", "gates.fairness", "gates.coverage", "gates.overrides")
 
 
 def _staging(case: Case) -> tuple[str, str]:
     record = case.last("StagingPassed", "StagingFailed")
     found = [one for one in record.evidence if one.check.startswith("gate staging")] if record else []
-    return _of_gates(found or case.gates("staging"), "no staging gate is set, or it was not judged yet")
+    mark, told = _of_gates(found or case.gates("staging"), "no staging gate is set, or it was not judged yet")
+    return mark, told + case.floor("gates.staging")
 
 
 def _pinned(case: Case) -> tuple[str, str]:
@@ -168,12 +178,12 @@ def _policy(case: Case) -> tuple[str, str]:
 
 
 def _shadow(case: Case) -> tuple[str, str]:
-    held = _shadowed(case)
+    held, floor = _shadowed(case), case.floor("shadow")
     if held is not None:
-        return ("✓" if held >= DAY else "✗"), f"copies for {held / 3600:.1f} h" + (
-            "" if held >= DAY else ", less than 24 h"
-        )
-    return ("✗", "it has not run yet") if case.plan.shadow else (_NOT_KNOWN, "spec.shadow is not set")
+        is_long = held >= DAY
+        lacks = "" if is_long else ", less than 24 h"
+        return ("✓" if is_long else "✗"), f"copies for {held / 3600:.1f} h{lacks}{floor}"
+    return ("✗", f"it has not run yet{floor}") if case.plan.shadow else (_NOT_KNOWN, "spec.shadow is not set")
 
 
 def _shadowed(case: Case) -> float | None:
@@ -193,13 +203,14 @@ def _ramp(case: Case) -> tuple[str, str]:
     weights = " → ".join(f"{step.weight}" for step in case.plan.steps)
     if not case.plan.steps or not case.plan.guardrails:
         return "✗", "there is no ramp" if not case.plan.steps else f"{weights} %, and no guardrail"
-    return "✓", f"{weights} %, {', '.join(f'{text(step.hold)}' for step in case.plan.steps)}"
+    return "✓", f"{weights} %, {', '.join(text(step.hold) for step in case.plan.steps)}{case.floor('ramp')}"
 
 
 def _monitoring(case: Case) -> tuple[str, str]:
-    names = ", ".join(rail.name for rail in case.spec.plan.guardrails)
-    conditions = case.story.subject.status.conditions
-    healthy = next((one for one in conditions if one.type == "GuardrailsHealthy"), None)
+    status = case.story.subject.status
+    rails = (*case.spec.plan.guardrails, *case.plan.guardrails, *status.required)
+    names = ", ".join(dict.fromkeys(rail.name for rail in rails))
+    healthy = next((one for one in status.conditions if one.type == "GuardrailsHealthy"), None)
     if not names:
         return "✗", "no guardrail is set"
     return "✓", f"{names}" + (f" ({healthy.reason})" if healthy else "")

@@ -38,6 +38,7 @@ def explain(subject: Subject, now: datetime) -> str:
         ("Phase", _stands(subject, now)),
         ("Why", _why(subject)),
         ("Gates", list(_gates(status))),
+        ("Floor", list(_floor(status))),
         ("Guardrails", list(_guardrails(status, now))),
         ("Next", [_next(subject)]),
         ("Not tried", [f"version {no.version}: {no.message or no.reason}" for no in status.rejected]),
@@ -100,6 +101,12 @@ def _gates(status: Status) -> Iterator[str]:
             yield f"{result.gate}: {result.reason}: {result.message}; overridden {result.override}"
         elif not result.passed:
             yield f"{result.gate}: {result.reason}: {result.message}"
+
+
+def _floor(status: Status) -> Iterator[str]:
+    """Yield what policies made stricter than the spec."""
+    for each in status.attempt.raised if status.attempt else ():
+        yield f"{each.field}: {each.message} (policy {each.policy})"
 
 
 def _guardrails(status: Status, now: datetime) -> Iterator[str]:

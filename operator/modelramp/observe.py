@@ -21,6 +21,7 @@ from modelramp.rollout.observation import (
     Value,
     Workload,
 )
+from modelramp.rollout.rulebook import Rulebook
 from modelramp.rollout.status import Phase
 from modelramp.sampling import Sampler
 
@@ -29,10 +30,11 @@ _NOT_ASKED = NoData("NotAsked", "")
 
 async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Evidence | None) -> Observation:
     """Return what the world looks like now; asks only what can matter this turn."""
+    rulebook = await ports.floors.read(rollout)
     route, (workloads, rehearsals), (model, stable_model), measurements, (journal, pins), rules = await asyncio.gather(
         ports.traffic.read(rollout),
         asyncio.gather(ports.workloads.read(rollout), ports.rehearsals.read(rollout)),
-        asyncio.gather(_model(ports, rollout), _stable_model(ports, rollout)),
+        asyncio.gather(_model(ports, rollout), _stable_model(ports, rollout, rulebook)),
         sampler.collect(rollout, evidence),
         asyncio.gather(ports.journal.posted(rollout), ports.pins.seen(rollout)),
         _rules(ports, rollout),
@@ -53,6 +55,7 @@ async def observe(ports: Ports, sampler: Sampler, rollout: Rollout, evidence: Ev
         journal=journal,
         pins=pins,
         managers=rollout.managers,
+        rulebook=rulebook,
     )
 
 
@@ -67,13 +70,23 @@ async def _model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion] | Busy
     return await ports.registry.resolve(rollout.spec.model_name, attempt.version)
 
 
-async def _stable_model(ports: Ports, rollout: Rollout) -> Reading[ModelVersion] | Busy | None:
+async def _stable_model(
+    ports: Ports, rollout: Rollout, rulebook: Reading[Rulebook]
+) -> Reading[ModelVersion] | Busy | None:
     stable = rollout.status.stable
     if rollout.status.phase is not Phase.GATING or stable is None or rollout.spec.problem:
         return None
-    if not compares(rollout.status):
+    if not _compares(rollout, rulebook):
         return None
     return await ports.registry.inspect(rollout.spec.model_name, stable.version)
+
+
+def _compares(rollout: Rollout, rulebook: Reading[Rulebook]) -> bool:
+    """Tell whether a gate may need stable's metrics; which policies are meant is known only with the version's tags."""
+    attempt = rollout.status.attempt
+    policies = rulebook.value.policies if isinstance(rulebook, Value) else ()
+    asked = [policy.floor.gates for policy in policies]
+    return attempt is not None and any(compares(gates) for gates in (attempt.plan.gates, *asked))
 
 
 async def _effect(

@@ -24,6 +24,7 @@ from modelramp.rollout.observation import (
     Rules,
     Workload,
 )
+from modelramp.rollout.rulebook import Rulebook
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Pin, Status
 
@@ -56,6 +57,7 @@ class Rollout:
     """Our finalizer is on."""
     managers: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Who wrote a field of the spec last, by its path such as `model.version`; `""` is the newest of all."""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,14 @@ class Journal(Protocol):
         ...
 
 
+class Floors(Protocol):
+    """What the platform asks of every rollout."""
+
+    async def read(self, rollout: Rollout) -> Reading[Rulebook]:
+        """Read all PromotionPolicies, and what selectors see of the object; Failed while any is not known."""
+        ...
+
+
 class Metrics(Protocol):
     """Where guardrail queries are answered."""
 
@@ -229,6 +239,7 @@ class Ports:
     registry: Registry
     pins: Pins
     journal: Journal
+    floors: Floors
     metrics: Metrics
     events: Events
     clock: Clock

@@ -50,6 +50,7 @@ class Leadership:
     outage: Outage
     reflectors: Sequence[Reflector]
     post_events: Callable[[], Coroutine[Any, Any, None]]
+    follow_floors: Callable[[], Coroutine[Any, Any, None]]
     synced: bool = False
 
     def wake_all(self) -> None:
@@ -148,7 +149,8 @@ class Process:
             Reflector(cluster, store, kind, self._wake, settings.namespaces, settings.relist_seconds)
             for kind in ROUTE_KINDS
         ]
-        self._led = Leadership(store, queue, relist, watches, outage, reflectors, wired.events.run)
+        jobs = (wired.events.run, wired.floors.run)
+        self._led = Leadership(store, queue, relist, watches, outage, reflectors, *jobs)
         self.telemetry.show(Backlog(queue))
         self.telemetry.show(Rollouts(store))
         self.telemetry.show(Postings(wired.events))
@@ -186,6 +188,7 @@ class Process:
             watches=led.watches.run(self._stop_watches, self._take_signals),
             relist=led.relist.forever(every, led.queue.wake, self.telemetry.repaired),
             events=led.post_events(),
+            floors=led.follow_floors(),
             **{reflector.kind.plural: reflector.run() for reflector in led.reflectors},
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
@@ -14,6 +15,7 @@ from modelramp.rollout.actions import SetTraffic
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.guardrails import Evidence
 from modelramp.rollout.observation import Failed, NoData, Value
+from modelramp.rollout.settle import filled, has_templates
 from modelramp.sampling import Sampler
 
 log = logging.getLogger(__name__)
@@ -51,12 +53,20 @@ class Reconciler:
                 assert_never(other)
 
     async def _turn(self, rollout: Rollout) -> timedelta | None:
+        rollout = await self._filled(rollout)
         evidence = self._evidence.get(rollout.ref)
         seen = await observe(self._ports, self._sampler, rollout, evidence)
         decision = decide(rollout.spec, rollout.status, seen, evidence, claimed=rollout.claimed)
         self._evidence[rollout.ref] = decision.evidence
         written = await (self._retreat if decision.retreats else self._progress)(rollout, decision)
         return self._conclude(decision, written)
+
+    async def _filled(self, rollout: Rollout) -> Rollout:
+        """Fill in the queries of templates, so that stable is watched by them too."""
+        if not has_templates(rollout.spec):
+            return rollout
+        rulebook = await self._ports.floors.read(rollout)
+        return replace(rollout, spec=filled(rollout.spec, rollout.status, rulebook))
 
     async def _progress(self, rollout: Rollout, decision: Decision) -> Written:
         """Remember first, then act; what could not be remembered is not done."""

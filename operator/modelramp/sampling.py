@@ -14,9 +14,11 @@ from typing import Protocol
 from modelramp.ports import Clock, Metrics, Ref, Rollout
 from modelramp.rollout import queries
 from modelramp.rollout.guardrails import Evidence, due
-from modelramp.rollout.observation import Failed, Measurement
+from modelramp.rollout.observation import Failed, Measurement, NoData
 from modelramp.rollout.spec import Guardrail
 from modelramp.rollout.turn import WITH_TRAFFIC, subject, watched
+
+_NO_QUERY = NoData("TemplateNotFound", "no PromotionPolicy has its template")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def _texts(rollout: Rollout, guardrail: Guardrail) -> tuple[str, str | None]:
 
 def _render(rollout: Rollout, guardrail: Guardrail, version: str) -> str:
     ref = rollout.ref
+    if not guardrail.query:
+        return ""
     about = queries.Subject(ref.namespace, ref.name, rollout.spec.model_name, version)
     return queries.render(guardrail.query, queries.values(about, rollout.status, guardrail.window))
 
@@ -68,6 +72,8 @@ def _render(rollout: Rollout, guardrail: Guardrail, version: str) -> str:
 async def ask(metrics: Metrics, clock: Clock, question: Question) -> Measurement:
     """Ask one question now, both versions at once; `asked_at` is when it was sent."""
     asked_at = clock.now()
+    if not question.candidate:
+        return Measurement(question.guardrail, asked_at, _NO_QUERY)
     if question.baseline is None:
         return Measurement(question.guardrail, asked_at, await metrics.query(question.candidate))
     candidate, baseline = await asyncio.gather(metrics.query(question.candidate), metrics.query(question.baseline))

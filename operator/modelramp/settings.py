@@ -107,6 +107,15 @@ class Settings(BaseModel):
     pin_seconds: float = Field(
         3600.0, ge=1, le=86400, description="seconds between two looks at a resolved version in MLflow, 1 to 86400"
     )
+    promotion_policies: bool = Field(
+        True,
+        description="true, or false to ask no PromotionPolicy: both are cluster-scoped, they and namespaces' labels",
+    )
+    admission: bool = Field(
+        False,
+        description="true where the API server asks who writes an override; else none helps that a PromotionPolicy "
+        "limits",
+    )
     workers: int = Field(16, ge=1, le=256, description="how many objects have a turn at a time, 1 to 256")
     turn_seconds: float = Field(60.0, ge=1, le=600, description="the longest turn in seconds, 1 to 600")
     relist_seconds: float = Field(

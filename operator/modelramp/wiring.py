@@ -13,6 +13,7 @@ from aiohttp import ClientSession
 from modelramp.adapters.configmap import ConfigMapRoutes, TrafficSettings
 from modelramp.adapters.counters import Counters
 from modelramp.adapters.events import ClusterEvents
+from modelramp.adapters.floors import ClusterFloors, NoFloors
 from modelramp.adapters.gateway import GatewayEffect, GatewayFeatures, GatewayRoutes
 from modelramp.adapters.istio import DIALECT, IstioEffect, OwnVirtualService
 from modelramp.adapters.journal import Aliases, MlflowJournal, NoJournal
@@ -64,10 +65,11 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Wired:
-    """The ports, and the Events whose posting somebody has to run."""
+    """The ports, and what somebody has to run: the posting of Events, the watch over PromotionPolicies."""
 
     ports: Ports
     events: ClusterEvents
+    floors: ClusterFloors | NoFloors
 
 
 async def wire(
@@ -87,6 +89,7 @@ async def wire(
     closing.push_async_callback(journal.close)
     pins = PinWatch(registry.worker, world.lease, wake, world.exists, settings.pin_seconds)
     closing.push_async_callback(pins.close)
+    floors = ClusterFloors(world.cluster, asked=settings.admission) if settings.promotion_policies else NoFloors()
     metrics = _metrics(settings, world.clock)
     closing.push_async_callback(metrics.close)
     ports = Ports(
@@ -98,11 +101,12 @@ async def wire(
         registry=registry,
         pins=pins,
         journal=journal,
+        floors=floors,
         metrics=metrics,
         events=CountedEvents(events, telemetry.happened),
         clock=world.clock,
     )
-    return Wired(ports, events)
+    return Wired(ports, events, floors)
 
 
 def _routes(world: World, writer: Writer, session: ClientSession, metrics: PrometheusMetrics) -> RoutesByBackend:

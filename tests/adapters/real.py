@@ -32,7 +32,7 @@ from modelramp.router.podspec import RouterSettings
 from modelramp.wiring import gateway_routes, istio_routes
 from tests.controlplane import ApiServer
 
-DEFINITION = Path(__file__).parents[2] / "crds" / "modeldeployment.yaml"
+CRDS = Path(__file__).parents[2] / "crds"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POD_SETTINGS = PodSettings("modelramp/runtime:test", "http://mlflow.mlflow.svc:5000")
 ROUTER_SETTINGS = RouterSettings(operator_image="modelramp/operator:test")
@@ -162,8 +162,12 @@ def new_namespace(server: ApiServer) -> str:
 
 
 def install_definition(server: ApiServer) -> None:
-    """Install the ModelDeployment kind and wait until it is served."""
-    definition = yaml.safe_load(DEFINITION.read_text())
+    """Install the kinds and wait until they are served."""
+    for file in sorted(CRDS.glob("*.yaml")):
+        _install(server, yaml.safe_load(file.read_text()))
+
+
+def _install(server: ApiServer, definition: Mapping[str, Any]) -> None:
     name = definition["metadata"]["name"]
     path = f"{DEFINITIONS}/{name}?fieldManager=test&force=true"
     server.request("PATCH", path, definition, kind="application/apply-patch+yaml")

@@ -219,8 +219,18 @@ GUARDRAILS = (
     Refusal(
         "two questions", _guardrail(max=1, template="error-rate", query="up"), _RAIL, "has both template and query"
     ),
-    Refusal("a source of a query", _query("up", source="Server"), f"{_RAIL}.source", "only a template has a source"),
-    Refusal("an unknown template", _guardrail(max=1, template="errors"), f"{_RAIL}.template", "error-rate"),
+    Refusal(
+        "a source of a query", _query("up", source="Server"), f"{_RAIL}.source", "only a built-in template has a source"
+    ),
+    Refusal(
+        "a source of a policy's template",
+        _guardrail(max=1, template="cards", source="Server"),
+        f"{_RAIL}.source",
+        "only a built-in template has a source",
+    ),
+    Refusal(
+        "no template's name", _guardrail(max=1, template="Error Rate"), f"{_RAIL}.template", "is no DNS-1123 label"
+    ),
     Refusal("two upper bounds", _query("up", maxDuration="1s"), f"{_RAIL}.max", "are the same bound: keep one"),
     Refusal("nothing can pass", _query("up", min=2), f"{_RAIL}.min", "min is over max"),
     Refusal(

@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from modelramp.api import GROUP, PLURAL, VERSION
+from modelramp.api.crd import PROMOTION_POLICY
 from tests.controlplane import ApiServer
 
-_FILE = Path(__file__).parents[2] / "crds" / "modeldeployment.yaml"
+_CRDS = Path(__file__).parents[2] / "crds"
 _PATIENCE = 20.0  # seconds for the API server to serve what it accepted
 _PAUSE = 0.05
 
@@ -76,8 +77,15 @@ class Served:
 
 
 def install(server: ApiServer) -> None:
-    """Apply the CRD, and wait until it is served and published."""
-    definition = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+    """Apply the CRDs, and wait until they are served and published."""
+    for file in sorted(_CRDS.glob("*.yaml")):
+        _apply(server, yaml.safe_load(file.read_text(encoding="utf-8")))
+    for plural in (PLURAL, PROMOTION_POLICY.plural):
+        soon(lambda plural=plural: server.request("GET", f"/apis/{GROUP}/{VERSION}/{plural}"))  # type: ignore[misc]
+    soon(lambda: published(server))
+
+
+def _apply(server: ApiServer, definition: dict[str, Any]) -> None:
     path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition['metadata']['name']}"
     server.request(
         "PATCH",
@@ -85,8 +93,6 @@ def install(server: ApiServer) -> None:
         definition,
         kind="application/apply-patch+yaml",
     )
-    soon(lambda: server.request("GET", f"/apis/{GROUP}/{VERSION}/{PLURAL}"))
-    soon(lambda: published(server))
 
 
 def published(server: ApiServer) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from modelramp.api import read_spec
+from modelramp.api.promotion import read_policy
+from modelramp.rollout.rulebook import PromotionPolicy
 from modelramp.rollout.spec import Spec
 from tests.api.served import Served
 
@@ -23,6 +25,24 @@ def manifests() -> dict[str, dict[str, Any]]:
     for path in sorted((ROOT / "examples").rglob("modeldeployment*.yaml")):
         found[str(path.relative_to(ROOT))] = yaml.safe_load(path.read_text())
     return found
+
+
+def policies() -> dict[str, dict[str, Any]]:
+    files = sorted((ROOT / "examples").rglob("promotionpolicy*.yaml"))
+    return {str(path.relative_to(ROOT)): yaml.safe_load(path.read_text()) for path in files}
+
+
+@pytest.mark.parametrize("source", policies())
+def test_the_operator_understands_the_policy(source: str) -> None:
+    assert isinstance(read_policy(policies()[source]), PromotionPolicy)
+
+
+@pytest.mark.apiserver
+@pytest.mark.parametrize("source", policies())
+def test_a_real_api_server_accepts_the_policy_to_the_last_field(served: Served, source: str) -> None:
+    body = policies()[source]
+    path = "/apis/modelramp.dev/v1alpha1/promotionpolicies?fieldValidation=Strict&dryRun=All"
+    assert served.server.request("POST", path, body)["spec"]["floor"]
 
 
 @pytest.mark.parametrize("source", manifests())

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelramp.api import Problem, dump_status, read_spec, read_status
+from modelramp.api.crd import PROMOTION_POLICY
 from modelramp.rollout.status import Status
 from tests.api.gate_refusals import GATES
 from tests.api.objects import LEAST, MOST, changed, parsed
@@ -175,11 +176,13 @@ class TestWhatIsPublished:
         assert len(fields) > 60
         assert [path for path, field in fields if not field.get("description")] == []
 
-    def test_the_short_name(self, served: Served) -> None:
-        (resource, status) = served.server.request("GET", "/apis/modelramp.dev/v1alpha1")["resources"]
-        assert (resource["name"], resource["shortNames"]) == ("modeldeployments", ["mdep"])
-        assert resource["categories"] == ["modelramp"]
-        assert status["name"] == "modeldeployments/status"
+    def test_the_short_names(self, served: Served) -> None:
+        found = served.server.request("GET", "/apis/modelramp.dev/v1alpha1")["resources"]
+        names = {each["name"]: each.get("shortNames") for each in found}
+        short = PROMOTION_POLICY.short
+        assert names == {"modeldeployments": ["mdep"], "modeldeployments/status": None, "promotionpolicies": [short]}
+        assert {each["name"]: each["namespaced"] for each in found}["promotionpolicies"] is False
+        assert all(each["categories"] == ["modelramp"] for each in found if each.get("shortNames"))
 
 
 def _with_dots(path: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelramp.api import Problem, read_spec
-from modelramp.api.scalars import Query, TemplateName
+from modelramp.api.scalars import Query
 from modelramp.rollout import queries, templates
 from modelramp.rollout.gates.spec import Dataset, MetricGate, RollbackGate, StagingGate
 from modelramp.rollout.spec import (
@@ -125,8 +125,10 @@ def test_a_template_brings_its_query_and_its_slack() -> None:
     assert latency.bounds == Bounds(max=0.08)
 
 
-def test_every_built_in_query_can_be_named() -> None:
-    assert set(get_args(TemplateName)) == set(templates.ROUTER)
+def test_a_policys_template_keeps_its_name_until_its_query_is_known() -> None:
+    rails = [{"name": "late", "template": "latency-of-cards", "maxDuration": "80ms"}]
+    (late,) = spec_of(changed(parsed(LEAST), **{"spec.guardrails": rails})).plan.guardrails
+    assert (late.query, late.template, late.bounds) == ("", "latency-of-cards", Bounds(max=0.08))
 
 
 @pytest.mark.parametrize(

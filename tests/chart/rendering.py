@@ -58,6 +58,11 @@ def named(objects: list[Object], kind: str, name: str = "modelramp") -> Object:
     return found
 
 
+def plural(kind: str) -> str:
+    """Return a kind's name in a URL."""
+    return f"{kind.lower().removesuffix('y')}ies" if kind.endswith("y") else f"{kind.lower()}s"
+
+
 def operator_container(objects: list[Object]) -> Object:
     """Return the operator's only container."""
     (container,) = named(objects, "Deployment")["spec"]["template"]["spec"]["containers"]

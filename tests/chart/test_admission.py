@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.real import new_namespace
-from tests.chart.rendering import Object, named, rendered
+from tests.chart.rendering import Object, named, plural, rendered
 from tests.controlplane import ApiServer
 
 pytestmark = pytest.mark.apiserver
@@ -64,10 +64,10 @@ def pod_of(objects: list[Object]) -> Object:
 
 def collection(obj: Object) -> str:
     """Return where an object is created."""
-    api, plural = obj["apiVersion"], f"{obj['kind'].lower()}s"
+    api, kinds = obj["apiVersion"], plural(obj["kind"])
     root = f"/apis/{api}" if "/" in api else f"/api/{api}"
     namespace = obj["metadata"].get("namespace")
-    return f"{root}/namespaces/{namespace}/{plural}" if namespace else f"{root}/{plural}"
+    return f"{root}/namespaces/{namespace}/{kinds}" if namespace else f"{root}/{kinds}"
 
 
 def without_owner(obj: Object) -> Object:
@@ -75,4 +75,4 @@ def without_owner(obj: Object) -> Object:
     if obj["kind"] != "CustomResourceDefinition":
         return obj
     spec = obj["spec"] | {"group": "chart.test", "names": obj["spec"]["names"] | {"categories": ["chart-test"]}}
-    return obj | {"metadata": obj["metadata"] | {"name": "modeldeployments.chart.test"}, "spec": spec}
+    return obj | {"metadata": obj["metadata"] | {"name": f"{spec['names']['plural']}.chart.test"}, "spec": spec}

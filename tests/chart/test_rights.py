@@ -25,7 +25,7 @@ from modelramp.rollout.gates.spec import StagingGate
 from modelramp.rollout.observation import Failed, Split
 from modelramp.rollout.status import Status
 from tests.adapters.real import Process, install_definition, new_namespace, pin, read
-from tests.chart.rendering import Object, rendered
+from tests.chart.rendering import Object, plural, rendered
 from tests.controlplane import ApiServer, Credentials
 
 pytestmark = pytest.mark.apiserver
@@ -46,6 +46,8 @@ EVERYWHERE = {
     "horizontalpodautoscalers.autoscaling": {"get", "list", "watch", "create", "patch", "delete"},
     "events.events.k8s.io": {"get", "create", "patch"},
 }
+FOR_ALL = {"promotionpolicies.modelramp.dev": {"list", "watch"}, "namespaces": {"list", "watch"}}
+"""What is cluster-scoped, also where a single namespace is served."""
 WRITES = {
     "modeldeployments": {"PATCH", "PUT"},
     "deployments": {"PATCH", "DELETE"},  # what is applied and not there is created: both verbs are asked for
@@ -101,7 +103,7 @@ def installed(request: pytest.FixtureRequest, defined: ApiServer) -> Iterator[In
     create_model(defined, models)
     yield Installed(defined, operator, models, home, serves_all=request.param != NAMED)
     for obj in objects:
-        if obj["kind"] in ("ClusterRole", "ClusterRoleBinding"):
+        if obj["kind"].startswith(("ClusterRole", "ValidatingAdmission")):
             defined.request("DELETE", path_of(obj))
 
 
@@ -134,7 +136,7 @@ def path_of(obj: Object) -> str:
     api, kind, metadata = obj["apiVersion"], obj["kind"], obj["metadata"]
     root = f"/apis/{api}" if "/" in api else f"/api/{api}"
     scope = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{root}{scope}/{kind.lower()}s/{metadata['name']}"
+    return f"{root}{scope}/{plural(kind)}/{metadata['name']}"
 
 
 def apply(server: ApiServer, obj: Object) -> Any:
@@ -172,14 +174,22 @@ def granted(installed: Installed, namespace: str) -> dict[str, set[str]]:
 
 class TestWhatIsGranted:
     def test_in_a_namespace_that_is_served(self, installed: Installed) -> None:
-        assert granted(installed, installed.models) == EVERYWHERE
+        assert granted(installed, installed.models) == EVERYWHERE | FOR_ALL
 
     def test_the_election_in_the_releases_own_namespace(self, installed: Installed) -> None:
         elsewhere = EVERYWHERE if installed.serves_all else {}
-        assert granted(installed, installed.home) == elsewhere | ELECTION
+        assert granted(installed, installed.home) == elsewhere | FOR_ALL | ELECTION
 
     def test_elsewhere_nothing_unless_all_namespaces_are_served(self, installed: Installed) -> None:
-        assert granted(installed, "kube-system") == (EVERYWHERE if installed.serves_all else {})
+        assert granted(installed, "kube-system") == (EVERYWHERE if installed.serves_all else {}) | FOR_ALL
+
+    def test_no_role_of_the_cluster_where_no_policies_are_read(self) -> None:
+        values = {
+            "namespaces": ["models"],
+            "promotionPolicies": {"enabled": False},
+            "rbac": {"aggregate": False, "roles": False},
+        }
+        assert not [each for each in rendered(values) if each["kind"].startswith("ClusterRole")]
 
 
 class TestWhatIsUsed:

@@ -17,7 +17,7 @@ from modelramp.rollout.status import Status
 from tests.adapters.real import Process, RealCluster, install_definition, new_namespace, pin, read
 from tests.adapters.routes import CREATE, HTTP, NAME, PATCH, gateway_route, install_definitions, virtual_service
 from tests.chart.rendering import rendered
-from tests.chart.test_rights import EVERYWHERE, Installed, apply, granted, path_of
+from tests.chart.test_rights import EVERYWHERE, FOR_ALL, Installed, apply, granted, path_of
 from tests.controlplane import ApiServer
 
 pytestmark = pytest.mark.apiserver
@@ -45,7 +45,7 @@ def meshes(api_server: ApiServer) -> ApiServer:
 def installed(meshes: ApiServer) -> Iterator[Installed]:
     """Give a release for one namespace, with the rights for both kinds of routes."""
     models, home = new_namespace(meshes), new_namespace(meshes)
-    values = {"crds": {"install": False}, "namespaces": [models]}
+    values = {"crds": {"install": False}, "admission": {"enabled": False}, "namespaces": [models]}
     objects = rendered(values | {"istio": {"enabled": True}, "gatewayApi": {"enabled": True}}, namespace=home)
     for obj in objects:
         apply(meshes, obj)
@@ -66,8 +66,8 @@ async def process(installed: Installed) -> AsyncIterator[Process]:
 
 
 def test_they_are_added_to_the_usual_ones_and_reach_no_other_namespace(installed: Installed) -> None:
-    assert granted(installed, installed.models) == EVERYWHERE | WITH_ROUTES | CLASSES
-    assert granted(installed, "kube-system") == CLASSES
+    assert granted(installed, installed.models) == EVERYWHERE | WITH_ROUTES | CLASSES | FOR_ALL
+    assert granted(installed, "kube-system") == CLASSES | FOR_ALL
 
 
 async def test_they_are_enough_for_what_the_operator_does_to_routes(installed: Installed, process: Process) -> None:

@@ -88,10 +88,10 @@ def test_a_good_manifest_passes(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (manifest().replace("fraud-detector", "Fraud_Detector"), "Fraud_Detector: write lower case letters"),
         (manifest().replace("fraud-detector", "f" * 41), "write at most 40 characters"),
         (manifest().replace("name: fraud-detector", "labels: {}"), "metadata.name: write a name"),
-        ("kind: Pod", "holds no ModelDeployment"),
-        ("", "holds no ModelDeployment"),
+        ("kind: Pod", "holds no ModelDeployment and no PromotionPolicy"),
+        ("", "holds no ModelDeployment and no PromotionPolicy"),
         ("a: [1,", "is no YAML: line 1, column 7"),
-        ("- just\n- a list", "holds no ModelDeployment"),
+        ("- just\n- a list", "holds no ModelDeployment and no PromotionPolicy"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_field(
@@ -188,3 +188,17 @@ async def test_drain_without_an_envoy_ends_well() -> None:
     said, _ = await process.communicate()
     assert process.returncode == 0
     assert b"Envoy is away" in said
+
+
+def test_check_judges_policies_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = "apiVersion: modelramp.dev/v1alpha1\nkind: PromotionPolicy\nmetadata: {name: tier1}\n"
+    good, bad, typo = tmp_path / "good.yaml", tmp_path / "bad.yaml", tmp_path / "typo.yaml"
+    good.write_text(f"{head}spec: {{floor: {{ramp: {{firstStep: 5}}}}}}")
+    bad.write_text(f"{head}spec: {{floor: {{shadow: {{percent: 5}}}}}}")
+    typo.write_text(f"{head}spec: {{flor: {{}}}}")
+    assert main(["check", str(good)]) == 0
+    assert capsys.readouterr().out == f"{good}: tier1: good: policy tier1\n"
+    assert main(["check", str(bad), str(typo)]) == 1
+    said = capsys.readouterr().err
+    assert "spec.floor.shadow: the shadow would end before it began" in said
+    assert "spec.flor: is no field; did you mean floor?" in said

@@ -35,7 +35,7 @@ class Watching:
 
 def leading(process: Process, queue: Queue[Ref], *, synced: bool = True) -> Watching:
     watching, unused = Watching(), None
-    parts: Any = (unused, queue, unused, watching, *([unused] * 3))
+    parts: Any = (unused, queue, unused, watching, *([unused] * 4))
     process._led = Leadership(*parts, synced=synced)
     return watching
 

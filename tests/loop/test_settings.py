@@ -65,6 +65,8 @@ def test_every_field_has_a_variable_and_can_be_set_by_it(tmp_path: Path) -> None
         "pod_uid": "6b1f",
         "probe_port": "0",
         "log_level": "DEBUG",
+        "promotion_policies": "false",
+        "admission": "true",
         "workers": "4",
         "turn_seconds": "30",
         "relist_seconds": "300",

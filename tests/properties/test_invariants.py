@@ -17,6 +17,7 @@ from modelramp.rollout import traffic
 from modelramp.rollout.actions import Post, Release, RunRehearsal, SetTraffic, StopRehearsal, StopVersion
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.observation import Failed, Measurement, NoData, Rehearsal, Value
+from modelramp.rollout.rulebook import Rulebook
 from modelramp.rollout.staging import is_judged
 from modelramp.rollout.status import AttemptKind, Phase, Pin, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, SignalKind
@@ -444,3 +445,28 @@ def test_a_spec_that_cannot_be_used_stops_no_protection(world: World) -> bool:
     assert traffic.desired(unread.status) == traffic.desired(usable.status)
     assert [write.split for write in writes(unread)] == [write.split for write in writes(usable) if write.retreat]
     return True
+
+
+@over(Phase.GATING)
+def test_unknown_policies_hold_the_gates_and_nothing_else(world: World) -> bool:
+    unknown = replace(world, seen=replace(world.seen, rulebook=Failed("PromotionPoliciesUnknown", "not listed yet")))
+    held, known = turn(unknown), turn(replace(world, seen=replace(world.seen, rulebook=Value(Rulebook()))))
+    judged = known.signal.kind in (SignalKind.ACCEPT, SignalKind.REFUSE)
+    assert judged or held.signal.kind is known.signal.kind
+    attempt = world.status.attempt
+    if not judged or attempt is None or attempt.version != world.spec.version:
+        return False
+    assert (held.signal.kind, held.signal.reason) == (SignalKind.HOLD, "PromotionPoliciesUnknown")
+    assert held.look_again_in is not None
+    assert held.actions or held.look_again_in >= timedelta(seconds=1)
+    return True
+
+
+@over(Phase.PROMOTED, Phase.SHADOWING, Phase.RAMPING, Phase.STARTING, Phase.STAGING, Phase.ROLLED_BACK)
+def test_a_change_of_policies_never_reaches_an_attempt_that_is_under_way(world: World) -> bool:
+    others = (Value(Rulebook()), Failed("PromotionPoliciesUnknown", "away"))
+    stories = [turn(replace(world, seen=replace(world.seen, rulebook=each))) for each in (world.seen.rulebook, *others)]
+    if stories[0].signal.kind is SignalKind.REPIN:
+        return False
+    assert stories[0] == stories[1] == stories[2]
+    return world.seen.rulebook not in others

@@ -23,6 +23,7 @@ class Mutant:
     module: str
     original: str
     fault: str
+    suite: str = "test_invariants.py"
 
 
 MUTANTS = {
@@ -116,6 +117,36 @@ MUTANTS = {
     "every version is treated as the first": Mutant(
         "test_only", "progress.py", "if attempt.kind is not AttemptKind.FRESH:", "if True:"
     ),
+    "the looser side wins": Mutant(
+        "test_the_result", "floor.py", "(highest, policy) if highest > own", "(highest, policy) if highest < own", "test_floor.py"
+    ),
+    "the first step of the spec is lost": Mutant(
+        "test_the_result", "floor.py", "replace(steps[0], weight=first, approval=False), *steps)", "replace(steps[0], weight=first, approval=False), *steps[1:])", "test_floor.py"
+    ),
+    "the last policy wins": Mutant(
+        "test_the_order", "floor.py", "tuple(sorted((one for one in policies if one.selector.selects(subject)), key=lambda one: one.name))",
+        "tuple(one for one in policies if one.selector.selects(subject))", "test_floor.py"
+    ),
+    "a gate is added again": Mutant(
+        "test_raising", "gates/floor.py", "if not any(self.covers(mine, gate) for mine in getattr(own, self.field))", "", "test_floor.py"
+    ),
+    "an override that is not allowed helps": Mutant(
+        "test_the_result", "floor.py", " if policy is None)", ")", "test_floor.py"
+    ),
+    "a floor of staging is a ceiling": Mutant(
+        "test_the_result", "gates/floor.py", "requests=max(gate.requests", "requests=min(gate.requests", "test_floor.py"
+    ),
+    "a floor does not ask who could take over": Mutant(
+        "test_the_result", "gates/floor.py", "if any(gate and gate.required for gate in floors)", "if False", "test_floor.py"
+    ),
+    "a change of policies reaches what runs": Mutant(
+        "test_a_change_of_policies", "machine.py", "held_to(turn, attempt) if attempt and turn.status.phase is Phase.GATING else None",
+        "held_to(turn, attempt) if attempt else None",
+    ),
+    "unknown policies ask for nothing": Mutant(
+        "test_unknown_policies", "settle.py", "    if not isinstance(rulebook, Value):\n        return Unsettled(rulebook.reason, rulebook.message)\n",
+        "    if not isinstance(rulebook, Value):\n        return Settled(attempt.plan)\n",
+    ),
 }  # fmt: skip
 
 
@@ -129,7 +160,7 @@ def test_the_invariant_kills_its_mutant(name: str, tmp_path: Path) -> None:
     target.write_text(source.replace(mutant.original, mutant.fault))
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "-o", f"pythonpath={tmp_path} .",
-         "-k", mutant.invariant, "--tb=short", "tests/properties/test_invariants.py"],
+         "-k", mutant.invariant, "--tb=short", f"tests/properties/{mutant.suite}"],
         cwd=OPERATOR.parent, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert ran.returncode == 1, f"the mutant lives: {ran.stdout[-600:]}"

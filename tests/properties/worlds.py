@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from modelramp.rollout import guardrails as rails
 from modelramp.rollout.decide import scope
-from modelramp.rollout.gates.spec import Gates, MetricGate
+from modelramp.rollout.gates.spec import NO_GATES, Gates, MetricGate
 from modelramp.rollout.observation import (
     Busy,
     Effect,
@@ -24,12 +24,14 @@ from modelramp.rollout.observation import (
     ModelVersion,
     NoData,
     Observation,
+    Reading,
     Route,
     Split,
     TrainingRun,
     Value,
     Workload,
 )
+from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, Rulebook, ShadowFloor
 from modelramp.rollout.signature import Field, Plain, Signature
 from modelramp.rollout.spec import (
     Bounds,
@@ -280,7 +282,19 @@ def world(dice: Dice, phase: Phase | None = None) -> World:
         rehearsals=rehearsals(dice, status),
         measurements=measurements,
     )
-    return World(spec, status, seen, evidences(dice, spec, status), dice.flag())
+    evidence, claimed = evidences(dice, spec, status), dice.flag()
+    return World(spec, status, replace(seen, rulebook=rulebooks(dice)), evidence, claimed)
+
+
+def rulebooks(dice: Dice) -> Reading[Rulebook]:
+    floor = Floor(
+        replace(NO_GATES, metrics=(MetricGate("auc", min=dice.choice([0.5, 0.99])),)),
+        ShadowFloor(duration=dice.choice(DURATIONS), min_requests=1),
+        RampFloor(dice.choice([1, 10]), dice.choice(DURATIONS)),
+        (guardrail(dice, "errors"),),
+    )
+    unknown = Failed("PromotionPoliciesUnknown", "not listed yet")
+    return dice.usual(Value(Rulebook()), unknown, Value(Rulebook((PromotionPolicy("tier1", floor=floor),))))
 
 
 def worlds(*phases: Phase, count: int) -> Iterator[World]:

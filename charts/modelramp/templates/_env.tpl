@@ -29,6 +29,8 @@
 {{- with .Values.namespaces }}
 - {name: MODELRAMP_NAMESPACES, value: {{ join "," . | quote }}}
 {{- end }}
+- {name: MODELRAMP_PROMOTION_POLICIES, value: {{ .Values.promotionPolicies.enabled | quote }}}
+- {name: MODELRAMP_ADMISSION, value: {{ .Values.admission.enabled | quote }}}
 - {name: MODELRAMP_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
 - {name: MODELRAMP_WORKERS, value: {{ .Values.workers | quote }}}
 - {name: HOME, value: /tmp}

@@ -26,7 +26,7 @@ POLICY_TOLD = f"{GROUP}/policy"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A namespaced kind: where the API server keeps it."""
+    """A kind: where the API server keeps it."""
 
     api_version: str
     name: str
@@ -40,6 +40,8 @@ class Kind:
 
 
 MODEL_DEPLOYMENT = Kind(f"{GROUP}/v1alpha1", "ModelDeployment", "modeldeployments")
+PROMOTION_POLICY = Kind(f"{GROUP}/v1alpha1", "PromotionPolicy", "promotionpolicies")
+NAMESPACE = Kind("v1", "Namespace", "namespaces")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 JOB = Kind("batch/v1", "Job", "jobs")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from modelramp.adapters.memory_floors import MemoryFloors
 from modelramp.adapters.memory_journal import MemoryJournal
 from modelramp.adapters.memory_pins import MemoryPins
 from modelramp.adapters.memory_policies import MemoryPolicies
@@ -43,6 +44,7 @@ def ports_on(world: World, lease: Lease | None = None) -> Ports:
         registry=MemoryRegistry(world),
         pins=MemoryPins(world),
         journal=MemoryJournal(world),
+        floors=MemoryFloors(world),
         metrics=MemoryMetrics(world),
         events=MemoryEvents(world),
         clock=MemoryClock(world),

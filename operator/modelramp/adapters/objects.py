@@ -151,4 +151,5 @@ def _rollout(ref: Ref, obj: Object, spec: Spec) -> Rollout:
         deleting_since=datetime.fromisoformat(since) if since else None,
         claimed=FINALIZER in (metadata.get("finalizers") or ()),
         managers=metadata.get(MANAGERS) or {},
+        labels=metadata.get("labels") or {},
     )

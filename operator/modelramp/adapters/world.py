@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from modelramp.ports import Ref
 from modelramp.rollout.actions import Event, RunRehearsal
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, Reading, Rehearsal, Replay, Split, Value
+from modelramp.rollout.rulebook import PromotionPolicy
 from modelramp.rollout.spec import Serving, Spec
 from modelramp.rollout.status import Record, Status
 
@@ -108,8 +109,8 @@ class World:
 
     `ready_after` is how long a version's pods take, None for never; `effect_after` how long proxies take to follow;
     `requests_per_second` what callers send to each object. `rehearse` is what comes of a rehearsal, `rehearsed_after`
-    how long one takes, None for ever. `away` names what does not answer: "api", "registry", "metrics", "proxies" or
-    "jobs". `before_write` is called with each write's name; raise in it to end the process there.
+    how long one takes, None for ever. `away` names what does not answer: "api", "registry", "policies", "metrics",
+    "proxies" or "jobs". `before_write` is called with each write's name; raise in it to end the process there.
     """
 
     now: datetime = BEGINNING
@@ -129,6 +130,7 @@ class World:
     routes: dict[Ref, StoredRoute] = field(default_factory=dict)
     records: dict[Ref, dict[str, Record]] = field(default_factory=dict)
     aliases: dict[Ref, tuple[str, str]] = field(default_factory=dict)
+    floors: tuple[PromotionPolicy, ...] = ()
     events: list[tuple[datetime, Ref, Event]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""Write the CRD and its reference page, or check that they are as the models say."""
+"""Write the CRDs and their reference pages, or check that they are as the models say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from modelramp.api.crd import definition_yaml
+from modelramp.api.crd import RESOURCES, definition_yaml
 from modelramp.api.reference import reference
 
 
@@ -28,10 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _texts(root: Path) -> dict[Path, str]:
-    return {
-        root / "crds" / "modeldeployment.yaml": definition_yaml(),
-        root / "docs" / "reference" / "modeldeployment.md": reference(),
-    }
+    crds = root / "crds"
+    chart = root / "charts" / "modelramp" / "files" / "crds"
+    texts = {into / f"{each.singular}.yaml": definition_yaml(each) for each in RESOURCES for into in (crds, chart)}
+    pages = {root / "docs" / "reference" / f"{each.singular}.md": reference(each) for each in RESOURCES}
+    return texts | pages
 
 
 def _differs(path: Path, text: str) -> bool:

@@ -112,12 +112,13 @@ def _plan(read: spec.Spec, runtime: Runtime) -> core.Plan:
         gates=core_gates(read.gates),
         shadow=core.Shadow(shadow.percent, shadow.duration, shadow.min_requests) if shadow else None,
         steps=tuple(core.Step(step.weight, step.hold, step.min_requests, step.approval) for step in read.ramp.steps),
-        guardrails=tuple(_guardrail(rail, template_of(rail, runtime, traffic)) for rail in read.guardrails),
+        guardrails=tuple(read_guardrail(rail, template_of(rail, runtime, traffic)) for rail in read.guardrails),
         ready_deadline=read.serving.ready_deadline,
     )
 
 
-def _guardrail(rail: guardrail.Guardrail, template: Template | None) -> core.Guardrail:
+def read_guardrail(rail: guardrail.Guardrail, template: Template | None) -> core.Guardrail:
+    """Return the core's guardrail, a built-in template's query filled in; any other template keeps its name."""
     usual_slack = template.slack if template else 0.0
     return core.Guardrail(
         name=rail.name,
@@ -132,6 +133,7 @@ def _guardrail(rail: guardrail.Guardrail, template: Template | None) -> core.Gua
         on_no_data=core.OnNoData(rail.on_no_data),
         no_data_deadline=rail.no_data_deadline,
         min_passes=rail.min_passes,
+        template="" if template else rail.template or "",
     )
 
 

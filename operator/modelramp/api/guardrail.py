@@ -11,8 +11,9 @@ from pydantic import Field
 from modelramp.api.durations import PATTERN
 from modelramp.api.rules import Block, Rule
 from modelramp.api.scalars import Interval, Label, PositiveDuration, Query, TemplateName
+from modelramp.rollout.templates import ROUTER
 
-_ASKED_ABOUT = "[{]{2} *(version|backend|service) *[}]{2}"
+ASKED_ABOUT = "[{]{2} *(version|backend|service) *[}]{2}"
 
 
 class FailureLimit(Block):
@@ -37,7 +38,7 @@ def _is_rate(rail: Guardrail) -> bool:
 
 
 def _asks_for_both(rail: Guardrail) -> bool:
-    return rail.compare is None or rail.query is None or re.search(_ASKED_ABOUT, rail.query) is not None
+    return rail.compare is None or rail.query is None or re.search(ASKED_ABOUT, rail.query) is not None
 
 
 class Guardrail(Block):
@@ -46,10 +47,12 @@ class Guardrail(Block):
     name: Label
     """Name of the guardrail: a DNS-1123 label."""
     template: TemplateName | None = None
-    """A built-in query; or give query. Error rates are shares from 0 to 1, latencies are durations."""
+    """A query by name; or give query. There are error-rate, server-error-rate, latency-p50, latency-p95, latency-p99,
+    and those of the cluster's PromotionPolicies. Error rates are shares from 0 to 1, latencies are durations."""
     source: Literal["Router", "Server"] | None = None
-    """Who counts, for a template: the router, which sees what callers see and is the default, or the model server,
-    where its runtime counts such things. Server needs a Prometheus whose series have the labels namespace and pod."""
+    """Who counts, for a built-in template: the router, which sees what callers see and is the default, or the model
+    server, where its runtime counts such things. Server needs a Prometheus whose series have the labels namespace and
+    pod."""
     query: Query | None = None
     """PromQL that answers with one number. Placeholders: {{namespace}}, {{name}}, {{model}}, {{version}} (the one that
     is asked about), {{candidate}}, {{stable}}, {{backend}} (that version's cluster in the router's metrics),
@@ -93,9 +96,9 @@ class Guardrail(Block):
             lambda rail: rail.template is None or rail.query is None,
         ),
         Rule(
-            "!has(self.source) || has(self.template)",
-            "only a template has a source: the query says itself whose metrics it asks for",
-            lambda rail: rail.source is None or rail.template is not None,
+            f"!has(self.source) || (has(self.template) && self.template in {list(ROUTER)})",
+            "only a built-in template has a source: any other query says itself whose metrics it asks for",
+            lambda rail: rail.source is None or rail.template in ROUTER,
             at=".source",
         ),
         Rule(
@@ -142,7 +145,7 @@ class Guardrail(Block):
             at=".window",
         ),
         Rule(
-            f"!has(self.compare) || !has(self.query) || self.query.matches('{_ASKED_ABOUT}')",
+            f"!has(self.compare) || !has(self.query) || self.query.matches('{ASKED_ABOUT}')",
             "the query is asked for the candidate and for stable: it must name {{version}} or {{backend}}, else both "
             "answers are the same",
             _asks_for_both,

@@ -77,10 +77,14 @@ class GuardrailCopy(Block):
     """For how long no answer only holds."""
     min_passes: int | None = None
     """How many passes a step needs."""
+    template: str | None = None
+    """Name of the template that the query is from, where a PromotionPolicy named it."""
+    asks_server: bool | None = None
+    """Whether a built-in template asks what the model server counts."""
 
 
 class PlanCopy(Block):
-    """What the attempt is held to: a copy of the spec from when it began."""
+    """What an attempt is held to."""
 
     gates: GatesCopy | None = None
     """Checks before any traffic."""

@@ -11,9 +11,9 @@ from modelramp.api.profile import core_runtime
 from modelramp.api.serving import Serving
 from modelramp.api.spec import Spec
 from modelramp.rollout import spec as core
-from modelramp.rollout.runtime import BUILT_IN, CUSTOM, MLFLOW, Protocol, Runtime
-from modelramp.rollout.server_queries import server_template
-from modelramp.rollout.templates import Template, templates_of
+from modelramp.rollout.runtime import BUILT_IN, CUSTOM, Protocol, Runtime
+from modelramp.rollout.server_queries import built_in
+from modelramp.rollout.templates import ROUTER, Template
 
 Runtimes = Mapping[str, Runtime | Problem]
 """The model servers that an administrator has described, by name; a Problem where the description cannot be used."""
@@ -53,24 +53,15 @@ def _fitting(read: Spec, runtime: Runtime, traffic: core.Traffic) -> Runtime | P
         says = f"runtime {runtime.name} has no /invocations, to which the requests are sent"
         return Problem("spec.gates.staging", "", says)
     for index, rail in enumerate(read.guardrails):
-        counts = rail.template is None or server_template(rail.template, runtime.metrics) is not None
-        if not counts and _asks_server(rail, runtime, traffic):
+        if rail.template in ROUTER and template_of(rail, runtime, traffic) is None:
             says = f"runtime {runtime.name} does not count what it asks for, and who routes is not asked"
             return Problem(f"spec.guardrails[{index}].template", str(rail.template), says)
     return runtime
 
 
-def _asks_server(rail: Guardrail, runtime: Runtime, traffic: core.Traffic) -> bool:
-    """Tell whether a template is about what the server counts: gateways count all versions of a rule as one."""
-    return rail.source == "Server" or (isinstance(traffic, core.GatewayTraffic) and runtime != MLFLOW)
-
-
 def template_of(rail: Guardrail, runtime: Runtime, traffic: core.Traffic) -> Template | None:
-    """Return the query of a guardrail that names a template; its runtime has been found fitting."""
-    if rail.template is None:
-        return None
-    found = server_template(rail.template, runtime.metrics) if _asks_server(rail, runtime, traffic) else None
-    return found or templates_of(traffic)[rail.template]
+    """Return the query of a guardrail that names a built-in template; its runtime has been found fitting."""
+    return built_in(rail.template or "", runtime, traffic, asks_server=rail.source == "Server")
 
 
 def core_serving(serving: Serving, runtime: Runtime) -> core.Serving:

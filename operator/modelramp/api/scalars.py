@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StrictInt, WithJsonSchema
 
@@ -119,4 +119,4 @@ Quantity = Annotated[
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
-TemplateName = Literal["error-rate", "server-error-rate", "latency-p50", "latency-p95", "latency-p99"]
+TemplateName = Label

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from modelramp.api.gatecopy import GateResult
-from modelramp.api.plancopy import PlanCopy
+from modelramp.api.plancopy import GuardrailCopy, PlanCopy
 from modelramp.api.policy import PolicyState
 from modelramp.api.rules import Block
 
@@ -34,6 +34,28 @@ class Pin(Block):
     """When the registry says it was created, in milliseconds since 1970."""
 
 
+class Applied(Block):
+    """A PromotionPolicy as it was when the gates were judged."""
+
+    policy: str | None = None
+    """Its name."""
+    generation: int | None = None
+    """Its generation."""
+
+
+class Raised(Block):
+    """One place where the floor is above the spec."""
+
+    field: str | None = None
+    """What was raised, such as shadow.duration."""
+    policy: str | None = None
+    """By which PromotionPolicy."""
+    holds: str | None = None
+    """What holds."""
+    written: str | None = None
+    """What the spec says; nothing where it says nothing."""
+
+
 class Attempt(Block):
     """One try to take one pin to stable."""
 
@@ -46,7 +68,8 @@ class Attempt(Block):
     fingerprint: str | None = None
     """Hash of what the attempt depends on."""
     plan: PlanCopy | None = None
-    """What it is held to. An edit of the spec waits for the next attempt."""
+    """What it is held to: a copy of the spec, raised to the floor of the policies when the gates are judged. An edit of
+    the spec or of a policy waits for the next attempt."""
     started_at: datetime | None = None
     """When it began."""
     phase_since: datetime | None = None
@@ -59,6 +82,10 @@ class Attempt(Block):
     """The candidate's counter of requests at that moment."""
     gates: tuple[GateResult, ...] | None = None
     """Each gate's evidence."""
+    policies: tuple[Applied, ...] | None = None
+    """The PromotionPolicies that selected it."""
+    raised: tuple[Raised, ...] | None = None
+    """Where they asked for more than the spec, 32 at the most."""
 
 
 class GuardrailState(Block):
@@ -211,6 +238,8 @@ class Status(Block):
     """Each guardrail's last change of verdict; its measurements are metrics of the operator."""
     policy: PolicyState | None = None
     """The business rules, where spec.policy names some."""
+    required: tuple[GuardrailCopy, ...] | None = None
+    """The guardrails that PromotionPolicies asked for when stable was tried; it is watched by them ever after."""
     rejected: tuple[Rejection, ...] | None = None
     """Pins that are not tried again."""
     history: tuple[Record, ...] | None = None

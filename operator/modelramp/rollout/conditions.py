@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from modelramp.rollout.drift import PIN_DRIFT, drift, known
 from modelramp.rollout.gating import overridden, summarize
 from modelramp.rollout.observation import Failed, NoData, Observation, Value
-from modelramp.rollout.status import Condition, Phase, Status, VerdictKind
+from modelramp.rollout.status import Attempt, Condition, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import UNUSABLE, converged, desired
 from modelramp.rollout.turn import UNREADABLE
 
@@ -16,6 +16,14 @@ AUDIT = "AuditRecorded"
 """Whether the registry has every record."""
 STALLING = frozenset(
     {"VersionNotFound", "ModelNotFound", "LoggedModelNotFound", "ArtifactsNotFound", "RegistryDenied", "SourceRefused"}
+    | {
+        "PromotionPolicyInvalid",
+        "TemplateNotFound",
+        "TemplateAmbiguous",
+        "TemplateNotCounted",
+        "StagingNotSupported",
+        "TooManyGuardrails",
+    }
     | {UNREADABLE, "MirrorNotSupported", PIN_DRIFT}
 )
 """Holds in which nothing will move until somebody acts."""
@@ -76,12 +84,18 @@ def _gates(status: Status) -> Claim:
     failed = [result for result in results if not result.passed]
     if failed:
         return Claim("GatesPassed", "False", "GatesFailed", summarize(failed))
-    if status.attempt and any(result.overridden for result in results):
-        return Claim("GatesPassed", "True", "OverriddenGates", overridden(results, status.attempt))
     if status.attempt and results:
-        said = "; ".join(filter(None, (f"{len(results)} checks passed", overridden(results, status.attempt))))
-        return Claim("GatesPassed", "True", "GatesPassed", said)
+        gates = status.attempt.plan.gates
+        reason = "OverriddenGates" if any(result.overridden for result in results) else "GatesPassed"
+        checked = f"{len(results)} checks passed" if reason == "GatesPassed" else ""
+        said = "; ".join(filter(None, (checked, overridden(results, gates), _raised(status.attempt))))
+        return Claim("GatesPassed", "True", reason, said)
     return Claim("GatesPassed", "Unknown", "NotJudged", "")
+
+
+def _raised(attempt: Attempt) -> str:
+    policies = sorted({each.policy for each in attempt.raised})
+    return f"the plan was raised to the floor of {', '.join(policies)}" if policies else ""
 
 
 def _guardrails(status: Status) -> Claim:

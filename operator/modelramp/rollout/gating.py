@@ -8,9 +8,10 @@ from modelramp.rollout import staging
 from modelramp.rollout.gates.case import Case, cut
 from modelramp.rollout.gates.chain import judge_gates
 from modelramp.rollout.gates.override import override, unmatched
-from modelramp.rollout.gates.spec import CompatibleWith
+from modelramp.rollout.gates.spec import CompatibleWith, Gates
 from modelramp.rollout.observation import Busy, Failed, ModelVersion, NoData, Reading, Rules, Value
-from modelramp.rollout.status import Attempt, GateResult, Phase, Status
+from modelramp.rollout.settle import Settled, Unsettled, settle
+from modelramp.rollout.status import Attempt, GateResult, Phase
 from modelramp.rollout.turn import Signal, SignalKind, Turn
 
 LONGEST_SUMMARY = 2000
@@ -18,15 +19,19 @@ LONGEST_SUMMARY = 2000
 
 def judge_gating(turn: Turn, attempt: Attempt) -> Signal:
     """Return acceptance, refusal with all that failed, or a hold while the registry has not answered."""
-    stable = turn.seen.stable_model if compares(turn.status) else Value(None)
     if not isinstance(turn.seen.model, Value):
         return _unresolved("", turn.seen.model)
+    settled = held_to(turn, attempt)
+    if isinstance(settled, Unsettled):
+        return Signal(SignalKind.HOLD, settled.reason, settled.message)
+    gates = settled.plan.gates
+    stable = turn.seen.stable_model if turn.status.stable and compares(gates) else Value(None)
     if not isinstance(stable, Value | NoData):
         return _unresolved("stable ", stable)
     if turn.spec.policy and not isinstance(turn.seen.rules, Value | NoData):
         return _unread(turn.seen.rules)
     results = examine(turn)
-    said = overridden(results, attempt)
+    said = overridden(results, gates)
     return conclude(results, f"version {attempt.version} passed every gate" + (f"; {said}" if said else ""))
 
 
@@ -37,11 +42,13 @@ def conclude(results: Iterable[GateResult], passed: str) -> Signal:
     return Signal(SignalKind.ACCEPT, "GatesPassed", passed)
 
 
-def compares(status: Status) -> bool:
-    """Tell whether a gate of this attempt needs to know the stable version."""
-    if status.attempt is None or status.stable is None:
-        return False
-    gates = status.attempt.plan.gates
+def held_to(turn: Turn, attempt: Attempt) -> Settled | Unsettled:
+    """Return what the attempt is held to, as far as that is known this turn."""
+    return settle(attempt, turn.spec, turn.seen.model, turn.seen.rulebook)
+
+
+def compares(gates: Gates) -> bool:
+    """Tell whether a gate needs to know the stable version."""
     return gates.signature.compatible_with is CompatibleWith.STABLE or any(gate.compares for gate in gates.metrics)
 
 
@@ -50,11 +57,11 @@ def summarize(failed: Iterable[GateResult]) -> str:
     return cut("; ".join(f"{result.gate}: {result.message}" for result in failed), LONGEST_SUMMARY)
 
 
-def overridden(results: Iterable[GateResult], attempt: Attempt) -> str:
-    """Return which gates passed by an override, and which overrides name no gate of this attempt; "" for none."""
+def overridden(results: Iterable[GateResult], gates: Gates) -> str:
+    """Return which gates passed by an override, and which overrides name no gate that is judged; "" for none."""
     known = tuple(results)
     used = dict.fromkeys(f"{result.gate} is overridden {result.override}" for result in known if result.overridden)
-    idle = [f"the override of {gate} names no gate that was judged" for gate in unmatched(known, attempt.plan.gates)]
+    idle = [f"the override of {gate} names no gate that was judged" for gate in unmatched(known, gates)]
     return cut("; ".join([*used, *idle]), LONGEST_SUMMARY)
 
 
@@ -73,11 +80,13 @@ def examine(turn: Turn) -> tuple[GateResult, ...]:
     attempt, model, stable = turn.status.attempt, turn.seen.model, turn.seen.stable_model
     if attempt is not None and turn.status.phase is Phase.STAGING:
         return (*attempt.gates, *_rehearsed(turn, attempt))
-    if attempt is None or not isinstance(model, Value):
+    settled = held_to(turn, attempt) if attempt else None
+    if attempt is None or not isinstance(settled, Settled) or not isinstance(model, Value):
         return ()
+    gates = settled.plan.gates
     known = stable.value if isinstance(stable, Value) else stable if isinstance(stable, NoData) else None
-    of_stable = known if compares(turn.status) else None
-    return judge_gates(Case(attempt.plan.gates, model.value, of_stable, turn.seen.now, _rules(turn, attempt)))
+    of_stable = known if turn.status.stable and compares(gates) else None
+    return judge_gates(Case(gates, model.value, of_stable, turn.seen.now, _rules(turn, attempt)))
 
 
 def _rules(turn: Turn, attempt: Attempt) -> Value[Rules] | NoData | None:

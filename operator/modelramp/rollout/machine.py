@@ -10,9 +10,11 @@ from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
+from modelramp.rollout.floor import is_required
 from modelramp.rollout.gates.spec import NO_GATES
-from modelramp.rollout.gating import examine
+from modelramp.rollout.gating import examine, held_to
 from modelramp.rollout.observation import Value
+from modelramp.rollout.settle import Settled
 from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, fallback
 
@@ -103,7 +105,12 @@ def _pin(turn: Turn) -> Pin | None:
 
 
 def _judged(turn: Turn) -> Status:
-    return _stage(replace(turn.status, attempt=_with(turn.status.attempt, gates=examine(turn))), turn.seen.now)
+    """Write down the gates' evidence and what the attempt is held to from here on, whatever becomes of the policies."""
+    attempt = _with(turn.status.attempt, gates=examine(turn))
+    settled = held_to(turn, attempt) if attempt and turn.status.phase is Phase.GATING else None
+    if isinstance(settled, Settled):
+        attempt = _with(attempt, plan=settled.plan, policies=settled.policies, raised=settled.raised)
+    return _stage(replace(turn.status, attempt=attempt), turn.seen.now)
 
 
 def _with(attempt: Attempt | None, **changes: object) -> Attempt | None:
@@ -139,7 +146,10 @@ def _settle(turn: Turn, signal: Signal) -> Status:
 
 
 def _finish(turn: Turn, signal: Signal) -> Status:
-    return _install(turn.status, turn.status.candidate)
+    attempt, status = turn.status.attempt, turn.status
+    if attempt and attempt.kind is not AttemptKind.RETURN:
+        status = replace(status, required=tuple(rail for rail in attempt.plan.guardrails if is_required(rail)))
+    return _install(status, turn.status.candidate)
 
 
 def _return(turn: Turn, signal: Signal) -> Status:

@@ -18,6 +18,8 @@ from modelramp.rollout.record import Decided, record
 from modelramp.rollout.status import GuardrailState, Phase, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, UNREADABLE, Signal, SignalKind, Turn
 
+TOLD_IN_AN_EVENT = 8
+
 EVENTS = {
     SignalKind.RELEASE: ("Released", True),
     SignalKind.REVERT: ("ManualRollback", False),
@@ -118,6 +120,7 @@ def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
     return (
         *_transition(turn, signal, after),
         *_overrides(turn, signal, after),
+        *_raised(turn.status, after),
         *_holds(turn.status, after),
         *_verdicts(turn.status, after),
         *_journal(turn.status, after),
@@ -142,6 +145,16 @@ def _overrides(turn: Turn, signal: Signal, after: Status) -> Iterator[Event]:
         if result.overridden and result not in known:
             said = f"version {turn.spec.version}, gate {result.gate} is overridden {result.override} ({result.message})"
             yield Event("GateOverridden", said, normal=False)
+
+
+def _raised(before: Status, after: Status) -> Iterator[Event]:
+    """Tell what policies made stricter, once, in a sentence that ends."""
+    raised = after.attempt.raised if after.attempt else ()
+    if not raised or (before.attempt and before.attempt.raised == raised):
+        return
+    told = [f"{each.field} by {each.policy}: {each.message}" for each in raised[:TOLD_IN_AN_EVENT]]
+    more = len(raised) - len(told)
+    yield Event("FloorRaised", "; ".join(told) + (f"; and {more} more" if more else ""))
 
 
 def _holds(before: Status, after: Status) -> Iterator[Event]:

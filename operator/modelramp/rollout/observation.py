@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from modelramp.rollout.rulebook import Rulebook
 from modelramp.rollout.signature import Signature
 from modelramp.rollout.status import Pin
 
@@ -271,3 +272,4 @@ class Observation:
     """What the registry said last of the versions that serve or are tried, by version; the digest is not read."""
     managers: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Who wrote a field of the spec last, by its path such as `model.version`; `""` is the newest of all."""
+    rulebook: Reading[Rulebook] = field(default_factory=lambda: Value(Rulebook()))

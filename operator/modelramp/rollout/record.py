@@ -130,6 +130,7 @@ def _field(turn: Turn, signal: Signal) -> str | None:
 def _evidence(turn: Turn, signal: Signal, after: Status) -> Iterator[Finding]:
     attempt = turn.status.attempt
     if signal.kind in _GATED and after.attempt:
+        yield from _floors(after.attempt)
         yield from (_gate(result) for result in after.attempt.gates)
     if attempt and turn.status.phase is Phase.STARTING:
         yield from _pods(turn, attempt)
@@ -137,6 +138,15 @@ def _evidence(turn: Turn, signal: Signal, after: Status) -> Iterator[Finding]:
         yield from _stage(turn, attempt)
     if turn.status.phase in WITH_TRAFFIC or signal.kind is SignalKind.BREACH:
         yield from (_guardrail(turn, guardrail) for guardrail in watched(turn.spec, turn.status))
+
+
+def _floors(attempt: Attempt) -> Iterator[Finding]:
+    """Yield each policy that selected the version, and what it raised."""
+    for each in attempt.policies:
+        raised = "; ".join(f"{one.field}: {one.message}" for one in attempt.raised if one.policy == each.policy)
+        says = raised[:LONGEST_MESSAGE] or "the spec asks for no less"
+        source = f"generation {each.generation}"
+        yield Finding(f"floor {each.policy}", VerdictKind.PASS, "FloorHolds", says, source=source)
 
 
 def _gate(result: GateResult) -> Finding:

@@ -10,7 +10,9 @@ from datetime import timedelta
 
 from modelramp.rollout import policy, progress, staging
 from modelramp.rollout.actions import Action, Post, RunVersion
+from modelramp.rollout.gating import held_to
 from modelramp.rollout.observation import Busy, Failed, NoData, Value
+from modelramp.rollout.settle import Unsettled
 from modelramp.rollout.status import Attempt, Phase
 from modelramp.rollout.traffic import converged, desired, leaving
 from modelramp.rollout.turn import WITH_TRAFFIC, SignalKind, Turn
@@ -27,6 +29,7 @@ REGISTRY_AWAY = timedelta(seconds=5)
 JOURNAL_ASKED = timedelta(seconds=5)
 """Records that were written wake the loop by themselves."""
 JOURNAL_AWAY = timedelta(seconds=15)
+FLOORS_AWAY = timedelta(seconds=5)
 VERSION_MISSING = timedelta(seconds=15)
 ROUTER_ASKED = timedelta(seconds=1)
 ROUTER_TELLS = frozenset({"WaitingForRequests", "WaitingForEffect", "TooFewRequests"})
@@ -86,8 +89,15 @@ def _registry(turn: Turn) -> timedelta:
             return VERSION_MISSING
         case (Busy(), _) | (_, Busy()):
             return REGISTRY_BUSY
+        case (Value(), _) if _unsettled(turn):
+            return FLOORS_AWAY
         case _:
             return SOON
+
+
+def _unsettled(turn: Turn) -> bool:
+    attempt = turn.status.attempt
+    return attempt is not None and isinstance(held_to(turn, attempt), Unsettled)
 
 
 def _stage(turn: Turn, attempt: Attempt) -> Iterator[timedelta]:

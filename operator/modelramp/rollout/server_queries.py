@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 
-from modelramp.rollout.runtime import Counted, Latency, Series
-from modelramp.rollout.templates import ROUTER, Template, increase
+from modelramp.rollout.runtime import MLFLOW, Counted, Latency, Runtime, Series
+from modelramp.rollout.spec import GatewayTraffic, Traffic
+from modelramp.rollout.templates import ROUTER, Template, increase, templates_of
 
 _PODS = "namespace={{namespace}}, pod=~{{pods}}"
 _QUANTILES = {"latency-p50": "0.5", "latency-p95": "0.95", "latency-p99": "0.99"}
+
+
+def built_in(name: str, runtime: Runtime, traffic: Traffic, *, asks_server: bool) -> Template | None:
+    """Return a built-in template's query, None where there is none of that name or nobody counts what it asks for."""
+    if name not in ROUTER:
+        return None
+    # Gateways count all versions of a rule as one.
+    if asks_server or (isinstance(traffic, GatewayTraffic) and runtime != MLFLOW):
+        return server_template(name, runtime.metrics)
+    return templates_of(traffic)[name]
 
 
 def server_template(name: str, counted: Counted | None) -> Template | None:

@@ -72,12 +72,13 @@ class FailureLimit:
 class Guardrail:
     """A PromQL check while there is traffic.
 
-    `query` is the template's text (see `queries.py`). With `compare`, the candidate may be at most
-    `tolerance` times the stable version's value plus `slack`.
+    `query` is the template's text (see `queries.py`); it is empty while `template` is not filled in, which is
+    a PromotionPolicy's or its guardrail's. `asks_server` says whose counters a built-in one is to ask.
+    With `compare`, the candidate may be at most `tolerance` times the stable version's value plus `slack`.
     """
 
     name: str
-    query: str
+    query: str = ""
     bounds: Bounds = Bounds()
     compare: bool = False
     tolerance: float = 1.0
@@ -88,6 +89,8 @@ class Guardrail:
     on_no_data: OnNoData = OnNoData.HOLD
     no_data_deadline: timedelta = timedelta(minutes=5)
     min_passes: int = 3
+    template: str = ""
+    asks_server: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from modelramp.rollout.spec import Plan
+from modelramp.rollout.spec import Guardrail, Plan
 
 
 class Phase(Enum):
@@ -76,11 +76,35 @@ class GateResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Raised:
+    """Where a policy asked for more than the spec: `written` there, "" for nothing, and what `holds` instead."""
+
+    field: str
+    policy: str
+    holds: str
+    written: str = ""
+
+    @property
+    def message(self) -> str:
+        """Say what holds instead of what."""
+        return f"{self.holds} instead of {self.written or 'nothing'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A policy that selected the version, as it was then."""
+
+    policy: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One try to take one pin to stable, with its own copy of the plan.
 
     `step` counts from 0 into `plan.steps`; `settled_at` is when the step's (or the shadow's) split was first
     seen in effect, and None until then; `counted_from` is the candidate's request counter at that moment.
+    `plan` is the spec's until the gates are judged, then what the policies left of it.
     """
 
     id: str
@@ -94,6 +118,8 @@ class Attempt:
     settled_at: datetime | None = None
     counted_from: int = 0
     gates: tuple[GateResult, ...] = ()
+    policies: tuple[Applied, ...] = ()
+    raised: tuple[Raised, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +244,8 @@ class Status:
     attempt: Attempt | None = None
     guardrails: tuple[GuardrailState, ...] = ()
     policy: PolicyState | None = None
+    required: tuple[Guardrail, ...] = ()
+    """What policies asked of stable's attempt, and ask of stable for ever after."""
     rejected: tuple[Rejection, ...] = ()
     history: tuple[Record, ...] = ()
     outbox: tuple[Record, ...] = ()

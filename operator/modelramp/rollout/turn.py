@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
+from modelramp.rollout.floor import is_required
 from modelramp.rollout.guardrails import Evidence
 from modelramp.rollout.observation import Observation, Value
 from modelramp.rollout.spec import Guardrail, Spec
@@ -102,14 +103,17 @@ WATCHING_STABLE = (Phase.GATING, Phase.STARTING, Phase.STAGING, Phase.PROMOTED, 
 
 
 def watched(spec: Spec, status: Status) -> tuple[Guardrail, ...]:
-    """Return the guardrails that are asked now: an attempt's own copy for the candidate, else the spec's for stable.
+    """Return the guardrails that are asked now: an attempt's own copy for the candidate, else the spec's for stable,
+    with those that policies asked for when it was tried.
 
     After a rollback nothing is asked until the next attempt: a fault that every version shares must not send
     traffic further and further back.
     """
     if status.phase in WITH_TRAFFIC and status.attempt:
         return status.attempt.plan.guardrails
-    return spec.plan.guardrails if status.phase in WATCHING_STABLE and status.stable else ()
+    if status.phase not in WATCHING_STABLE or status.stable is None:
+        return ()
+    return (*(rail for rail in spec.plan.guardrails if not is_required(rail)), *status.required)
 
 
 def subject(status: Status) -> Pin | None:
