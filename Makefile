@@ -36,7 +36,6 @@ format: venv ## format the code
 
 crds: venv ## generate the CRDs and the API reference from the pydantic models
 	@$(BIN)/python -m modelramp.api
-	@cp crds/*.yaml charts/modelramp/files/crds/
 
 # The story on a whole cluster measures, and wants the machine to itself; the others mostly wait for servers.
 test: check ## every test, on real parts (a whole cluster; etcd, API server, MLflow, Prometheus, Envoy)

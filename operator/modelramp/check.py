@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -29,6 +29,9 @@ class Result:
     where: str
     good: bool
     message: str
+    found: Spec | PromotionPolicy | None = None
+    namespace: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         """Return one line."""
@@ -63,8 +66,10 @@ def _judge(file: str, document: Mapping[str, Any]) -> Result:
     if isinstance(found, Problem):
         return Result(where, good=False, message=str(found))
     if isinstance(found, PromotionPolicy):
-        return Result(where, good=True, message=f"good: policy {found.name}")
-    return Result(where, good=True, message=f"good: version {found.version} of {found.model_name}")
+        return Result(where, good=True, message=f"good: policy {found.name}", found=found)
+    message = f"good: version {found.version} of {found.model_name}"
+    namespace, labels = document["metadata"].get("namespace") or "", document["metadata"].get("labels") or {}
+    return Result(where, good=True, message=message, found=found, namespace=namespace, labels=labels)
 
 
 def _spec_or_problem(document: Mapping[str, Any], name: object) -> Spec | Problem:

@@ -44,7 +44,7 @@ def _add_operator(commands: Any) -> None:
     run.set_defaults(run=run_operator)
     variables = commands.add_parser("variables", help="list the environment variables of `run`")
     variables.set_defaults(run=print_variables)
-    crd = commands.add_parser("crd", help="print the CustomResourceDefinition, for kubectl apply -f -")
+    crd = commands.add_parser("crd", help="print the CustomResourceDefinitions, for kubectl apply -f -")
     crd.set_defaults(run=print_crd)
 
 
@@ -127,10 +127,10 @@ def print_variables(_chosen: argparse.Namespace) -> int:
 
 
 def print_crd(_chosen: argparse.Namespace) -> int:
-    """Print the CRD."""
-    from modelramp.api.crd import definition_yaml  # noqa: PLC0415
+    """Print the CRDs."""
+    from modelramp.api.crd import RESOURCES, definition_yaml  # noqa: PLC0415
 
-    print(definition_yaml(), end="")
+    print("---\n".join(definition_yaml(each) for each in RESOURCES), end="")
     return OK
 
 
@@ -142,8 +142,9 @@ def serve_router(chosen: argparse.Namespace) -> int:
 
 
 def check_files(chosen: argparse.Namespace) -> int:
-    """Check every ModelDeployment in the files; print one line for each."""
+    """Check every object of ours in the files; print one line for each, and what its floor would be."""
     from modelramp.check import check  # noqa: PLC0415
+    from modelramp.foretell import foretell  # noqa: PLC0415
 
     try:
         results = [result for file in chosen.files for result in check(file, _read(file))]
@@ -151,6 +152,8 @@ def check_files(chosen: argparse.Namespace) -> int:
         return _complain(f"cannot read: {fault}")
     for result in results:
         print(result, file=sys.stdout if result.good else sys.stderr)
+    for line in foretell(results):
+        print(line)
     return OK if all(result.good for result in results) else REFUSED
 
 

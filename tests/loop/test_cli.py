@@ -13,7 +13,7 @@ import yaml
 
 from modelramp import __version__
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT
-from modelramp.api.crd import definition
+from modelramp.api.crd import RESOURCES, definition
 from modelramp.cli import main
 from modelramp.settings import VARIABLES
 from tests.loop.live import Namespace, a_model_deployment
@@ -54,9 +54,9 @@ def test_as_a_plugin_it_calls_itself_what_was_typed(
     assert capsys.readouterr().out.startswith("usage: kubectl modelramp")
 
 
-def test_crd_prints_the_definition_as_one_yaml_document(capsys: pytest.CaptureFixture[str]) -> None:
+def test_crd_prints_every_definition(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["crd"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out) == definition()
+    assert list(yaml.safe_load_all(capsys.readouterr().out)) == [definition(each) for each in RESOURCES]
 
 
 def test_variables_lists_each_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,6 +198,16 @@ def test_check_judges_policies_too(tmp_path: Path, capsys: pytest.CaptureFixture
     typo.write_text(f"{head}spec: {{flor: {{}}}}")
     assert main(["check", str(good)]) == 0
     assert capsys.readouterr().out == f"{good}: tier1: good: policy tier1\n"
+    spec = (
+        "{model: {name: fraud, version: '8'}, ramp: {steps: [{weight: 10}, {weight: 100}]}, traffic: {configMap: {}}}"
+    )
+    deployment = tmp_path / "deployment.yaml"
+    deployment.write_text(
+        f"apiVersion: modelramp.dev/v1alpha1\nkind: ModelDeployment\nmetadata: {{name: fraud}}\nspec: {spec}"
+    )
+    assert main(["check", str(deployment), str(good)]) == 0
+    raised = f"{deployment}: fraud: policy tier1 asks for more:\n    ramp.firstStep: 5 % instead of 10 %\n"
+    assert capsys.readouterr().out.endswith(raised)
     assert main(["check", str(bad), str(typo)]) == 1
     said = capsys.readouterr().err
     assert "spec.floor.shadow: the shadow would end before it began" in said

@@ -12,7 +12,7 @@ from modelramp.account import Story, gather, reproduce, tell_history, tell_story
 from modelramp.adapters.mlflow_story import Origin, without_credentials
 from modelramp.checklist import RUNBOOK, Case, Line, judge, render
 from modelramp.cli import parser
-from modelramp.explain import Subject
+from modelramp.explain import Subject, explain
 from modelramp.rollout.observation import Failed, Reading, Value
 from modelramp.rollout.spec import Policy
 from modelramp.rollout.status import Record
@@ -170,6 +170,22 @@ def test_what_is_missing_fails_its_line_and_says_what_to_do(item: str, evidence:
 def test_what_could_not_be_asked_is_neither_passed_nor_failed() -> None:
     line = lines(played("pin 2", "run 9h"), AWAY)["Complete lineage is logged"]
     assert (line.mark, line.evidence) == ("–", f"{AWAY.reason}: {AWAY.message}")
+
+
+def test_what_a_floor_raised_is_told_wherever_somebody_asks_why() -> None:
+    player = Player()
+    floor = "floor tier1 shadow=26h first-step=1 hold=2h staging=300 guardrail=denials"
+    for command in ("register 1 auc=0.93", "register 2 auc=0.95", "create 1", "run 1m", floor, "set steps=10,100",
+                    "pin 2", "run 40h"):  # fmt: skip
+        player.play(command)
+    assert "✓ floor tier1: gates.staging: requests 300" in tell_why(story(player))
+    assert "ramp.firstStep: 1 % instead of 10 % (policy tier1)" in explain(subject(player), player.world.now)
+    found = lines(player, Value(ORIGIN))
+    assert "shadow.duration: 1d2h instead of 1d (policy tier1)" in found["Shadow period of 24 h completed"].evidence
+    assert "1 → 10 → 100 %" in found["Ramp plan with health checks"].evidence
+    assert "ramp.firstStep: 1 % instead of 10 %" in found["Ramp plan with health checks"].evidence
+    assert "gates.staging: requests 300" in found["Staging gates passed"].evidence
+    assert found["Monitoring and alerting configured"].evidence.startswith("errors, tier1/denials")
 
 
 def test_the_checklist_is_a_table_json_or_markdown_for_a_ticket() -> None:

@@ -19,9 +19,10 @@ from modelramp.ports import Ref
 from modelramp.reconcile import Reconciler, TurnFailedError
 from modelramp.rollout.actions import RunRehearsal
 from modelramp.rollout.durations import text
-from modelramp.rollout.gates.spec import Gates, MetricGate, RollbackGate, StagingGate
+from modelramp.rollout.gates.spec import NO_GATES, Gates, MetricGate, RollbackGate, StagingGate
 from modelramp.rollout.guardrails import due
 from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Rehearsal, Replay, TrainingRun, Value
+from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, ShadowFloor
 from modelramp.rollout.signature import Field, Plain, Signature
 from modelramp.rollout.spec import Bounds, FailureLimit, Guardrail, OnNoData, Plan, Policy, Serving, Shadow, Spec, Step
 from modelramp.rollout.status import Pin, Status
@@ -114,6 +115,20 @@ class Player:
     def do_policy(self, name: str, digest: str, *against: str) -> None:
         """Write the rules: `problem=…` makes them none, `refused=…` is what the pods have against them."""
         self.world.policies[name] = StoredPolicy(digest, **dict(said.split("=", 1) for said in against))
+
+    def do_floor(self, name: str, *asked: str) -> None:
+        """Write a PromotionPolicy for everything, such as `shadow=26h first-step=1 hold=2h staging=300 guardrail=x`."""
+        known = dict(each.split("=") for each in asked)
+        shadow, hold = parse_duration(known["shadow"]), parse_duration(known["hold"])
+        assert shadow is not None
+        assert hold is not None
+        floor = Floor(
+            replace(NO_GATES, staging=StagingGate(requests=int(known["staging"]))),
+            ShadowFloor(duration=shadow),
+            RampFloor(int(known["first-step"]), hold),
+            (replace(ERRORS, name=known["guardrail"]),),
+        )
+        self.world.floors = (PromotionPolicy(name, floor=floor),)
 
     def do_delete(self) -> None:
         self.world.delete(REF)

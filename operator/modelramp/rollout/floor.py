@@ -128,7 +128,7 @@ def _guardrails(plan: Plan, policies: Sequence[PromotionPolicy]) -> Tightened:
         for rail in policy.floor.guardrails
         if (name := f"{policy.name}/{rail.name}") not in known
     }
-    told = (Raised(f"guardrails[{name}]", policy, "watched too", "") for name, (_, policy) in added.items())
+    told = (Raised(f"guardrails[{name}]", policy, "watched") for name, (_, policy) in added.items())
     return replace(plan, guardrails=(*plan.guardrails, *(rail for rail, _ in added.values()))), tuple(told)
 
 

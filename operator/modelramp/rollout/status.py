@@ -87,7 +87,8 @@ class Raised:
     @property
     def message(self) -> str:
         """Say what holds instead of what."""
-        return f"{self.holds} instead of {self.written or 'nothing'}"
+        written = f" instead of {self.written}" if self.written else ", where the spec asks for nothing"
+        return f"{self.holds}{written}"
 
 
 @dataclass(frozen=True, slots=True)
