@@ -9,6 +9,7 @@ from modelramp.ports import Done, Ports, Rollout, Written
 from modelramp.rollout.actions import (
     Action,
     Claim,
+    KeepRules,
     Post,
     Release,
     RunRehearsal,
@@ -36,14 +37,24 @@ async def do(ports: Ports, rollout: Rollout, action: Action) -> Written:
             return await ports.traffic.write(rollout, action)
         case RunVersion() | StopVersion() | RunRehearsal() | StopRehearsal():
             return await _do_with_pods(ports, rollout, action)
-        case TellPods(policy):
-            return await ports.policies.tell(rollout, policy)
+        case TellPods() | KeepRules():
+            return await _do_with_rules(ports, rollout, action)
         case Post():
             return await ports.journal.post(rollout, action)
         case Claim():
             return await ports.objects.claim(rollout)
         case Release():
             return await ports.objects.release(rollout)
+        case other:
+            assert_never(other)
+
+
+async def _do_with_rules(ports: Ports, rollout: Rollout, action: TellPods | KeepRules) -> Written:
+    match action:
+        case TellPods(policy):
+            return await ports.policies.tell(rollout, policy)
+        case KeepRules(policy):
+            return await ports.policies.keep(rollout, policy)
         case other:
             assert_never(other)
 

@@ -146,6 +146,10 @@ class Policies(Protocol):
         """Have every pod that was not told fetch the text of this hash."""
         ...
 
+    async def keep(self, rollout: Rollout, policy: str) -> Written:
+        """Keep the text of this hash for pods that start while a later one cannot be used."""
+        ...
+
 
 class Traffic(Protocol):
     """The route: the one place that says which version answers."""

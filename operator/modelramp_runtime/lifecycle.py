@@ -64,7 +64,7 @@ def read_model(settings: Settings, metrics: Metrics) -> Model:
 
 def make_server(settings: Settings, model: Model, metrics: Metrics, siblings: Siblings = ALONE) -> ModelServer:
     """Put the server together."""
-    rules = Rules(settings.policy_dir, lambda policy, is_used: metrics.edited(policy, is_used=is_used))
+    rules = Rules(settings.policy_dir, settings.policy_kept_dir, metrics)
     return ModelServer(settings, Scorer(model, metrics, rules, settings.non_finite), metrics, siblings)
 
 

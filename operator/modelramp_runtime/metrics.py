@@ -176,13 +176,15 @@ class Metrics:
         """Count the bytes of a request's body."""
         self._at(arm)[3].observe(size)
 
-    def edited(self, policy: str, *, is_used: bool) -> None:
-        """Count an edit of the policy, and tell which is in force now."""
+    def edited(self, *, is_used: bool) -> None:
+        """Count an edit of the policy."""
         self._edits.labels(*self._model, EDITS[0] if is_used else EDITS[1]).inc()
         self._refused.labels(*self._model).set(not is_used)
+
+    def ruled(self, policy: str) -> None:
+        """Tell which policy is in force now."""
         self._policy.clear()
-        if policy:
-            self._policy.labels(*self._model, policy).set(1)
+        self._policy.labels(*self._model, policy).set(1)
 
     def decided(self, arm: Arm, decisions: Mapping[str, Sequence[object]]) -> None:
         """Count decisions by rule; numbers are one class, what is not known another."""

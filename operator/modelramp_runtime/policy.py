@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from modelramp_policy.document import FILE, LONGEST_TEXT, Document, Refused, parse
 from modelramp_policy.rules import Decision, Fault, Kind, Policy, compile_rules
@@ -96,13 +96,26 @@ class PolicyFile:
         return text if is_new else None
 
 
+class Listener(Protocol):
+    """Who counts edits."""
+
+    def edited(self, *, is_used: bool) -> None:
+        """Count an edit."""
+        ...
+
+    def ruled(self, policy: str) -> None:
+        """Note the hash of the policy in force."""
+        ...
+
+
 class Rules:
     """The policy in force and the edit that was refused since, if any. One thread changes them; any may read."""
 
-    def __init__(self, directory: Path | None, on_edit: Callable[[str, bool], None]) -> None:
-        """`on_edit` is told the hash in force and whether the newest edit is it."""
+    def __init__(self, directory: Path | None, kept: Path | None, listener: Listener) -> None:
+        """`kept` has the rules that were in force last, for a server that starts while an edit cannot be used."""
         self._file = PolicyFile(directory) if directory else None
-        self._on_edit = on_edit
+        self._kept = PolicyFile(kept) if kept else None
+        self._listener = listener
         self._example: Example | None = None
         self._seen = 0.0
         self.current: Policy | None = None
@@ -134,17 +147,32 @@ class Rules:
         if self._file is None or self._example is None:
             return
         text = self._file.read()
-        if text is None:
-            return
-        found = tried(text, self._example) if text else ABSENT
+        if text is not None:
+            self._take(tried(text, self._example) if text else ABSENT)
+        if self.refused and self.current is None and self._kept and (kept := self._kept.read()):
+            self._fall_back(tried(kept, self._example))
+
+    def _take(self, found: Policy | Refused) -> None:
         if isinstance(found, Policy):
-            self.current, self.refused = found, None
-            LOG.info("policy in force", extra=fields(policy=found.hash))
+            self.refused = None
+            self._enforce(found, "the newest edit")
         else:
             self.refused = found
             LOG.error("policy refused: %s", found, extra=fields(policy=self.hash, refused=found.hash))
         self._seen = time.monotonic()
-        self._on_edit(self.hash, self.refused is None)
+        self._listener.edited(is_used=self.refused is None)
+
+    def _fall_back(self, found: Policy | Refused) -> None:
+        """Stand on what was in force before this server started; where it cannot be used either, on nothing."""
+        if isinstance(found, Policy):
+            self._enforce(found, "the last that was in force")
+        else:
+            LOG.error("the kept policy is refused: %s", found, extra=fields(refused=found.hash))
+
+    def _enforce(self, policy: Policy, which: str) -> None:
+        self.current, self._seen = policy, time.monotonic()
+        LOG.info("policy in force", extra=fields(policy=policy.hash, which=which))
+        self._listener.ruled(policy.hash)
 
     async def follow(self) -> None:
         """Look again and again."""

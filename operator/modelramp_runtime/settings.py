@@ -84,6 +84,7 @@ class Settings:
     model_run_id: str
     model_dir: Path
     policy_dir: Path | None
+    policy_kept_dir: Path | None
     host: str
     port: int
     workers: int
@@ -201,7 +202,7 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
     """Return the settings that the environment gives; raise `SettingsError` that names every bad variable."""
     env = Environment(variables, [])
     read = env.read
-    policy_dir = variables.get("POLICY_DIR", "").strip()
+    policy_dir, kept_dir = (variables.get(name, "").strip() for name in ("POLICY_DIR", "POLICY_KEPT_DIR"))
     workers = read("MODELRAMP_WORKERS", 1, whole(1, 64))
     settings = Settings(
         model_name=read("MODEL_NAME", None, text("the registered model's name")),
@@ -209,6 +210,7 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         model_run_id=variables.get("MODEL_RUN_ID", ""),
         model_dir=Path(read("MODEL_DIR", "/mnt/model", text("a path"))),
         policy_dir=Path(policy_dir) if policy_dir else None,
+        policy_kept_dir=Path(kept_dir) if policy_dir and kept_dir else None,
         host=read("HOST", "0.0.0.0", text("an address to listen on")),  # noqa: S104 a pod's own address
         port=read("PORT", 8080, whole(1, 65535)),
         workers=workers,

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from modelramp.adapters.kinds import CONFIG_MAP, MODEL, POD, POLICY_TOLD, labels
 from modelramp.adapters.policies import ClusterPolicies, Said, judge, judge_answer
-from modelramp.ports import Done, Rollout
+from modelramp.ports import Conflict, Done, Rollout
 from modelramp.rollout.observation import NoData, Rules, Value
 from modelramp.rollout.spec import Policy
 from tests.adapters.real import Process, RealCluster, read
@@ -93,6 +93,9 @@ async def test_an_edit_is_told_to_the_pods_once_and_they_are_asked_until_they_ar
         assert await rules(policies, rollout) == Rules(digest, waiting=1, author="helm")
 
         pod.says = {"hash": digest, "refused": None}
+        assert await rules(policies, rollout) == Rules(digest, applied=1, author="helm", unkept=True)
+        assert await policies.keep(rollout, judge(OTHER)[0]) == Conflict("the rules were edited meanwhile")
+        assert await policies.keep(rollout, digest) == Done()
         assert await rules(policies, rollout) == Rules(digest, applied=1, author="helm")
         asked, calls = pod.asked, len(real.calls)
         for _ in range(5):
@@ -105,6 +108,9 @@ async def test_an_edit_is_told_to_the_pods_once_and_they_are_asked_until_they_ar
         pod.says = {"hash": digest, "refused": {"hash": other, "problems": ["rules.decision: no such column"]}}
         refused = "pod fraud-v8-a: rules.decision: no such column"
         assert await rules(policies, rollout) == Rules(other, refused=refused, author="kubectl-edit")
+        kept = await real.get(CONFIG_MAP, f"{NAME}-policy-kept")
+        assert kept["data"] == {"policy.yaml": GOOD}, "what no pod refused is still there for pods that start"
+        assert kept["metadata"]["ownerReferences"][0]["name"] == NAME
 
 
 @pytest.mark.apiserver

@@ -24,7 +24,11 @@ def test_an_edit_of_the_rules_reaches_the_running_pod() -> None:
         assert mount == {"name": "policy", "mountPath": "/mnt/policy", "readOnly": True}  # a subPath is never updated
         assert {"name": "policy", "configMap": {"name": "fraud-rules", "optional": True}} in spec["volumes"]
         assert {"name": "POLICY_DIR", "value": "/mnt/policy"} in server["env"]
-        assert all(each["name"] != "policy" for each in spec["initContainers"][0]["volumeMounts"])
+        kept = {"name": "policy-kept", "mountPath": "/mnt/policy-kept", "readOnly": True}
+        assert kept in server["volumeMounts"]
+        assert {"name": "policy-kept", "configMap": {"name": "fraud-policy-kept", "optional": True}} in spec["volumes"]
+        assert {"name": "POLICY_KEPT_DIR", "value": "/mnt/policy-kept"} in server["env"]
+        assert all(not each["name"].startswith("policy") for each in spec["initContainers"][0]["volumeMounts"])
 
 
 def test_without_rules_there_is_nothing_of_them_in_a_pod() -> None:

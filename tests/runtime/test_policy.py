@@ -88,6 +88,39 @@ def test_a_server_without_rules_that_can_be_used_gets_no_requests_until_they_com
         awaited(lambda: served.get("/ready").status == 200, "it is ready", 2)
 
 
+def test_a_server_that_starts_under_a_bad_edit_answers_by_the_rules_that_were_in_force_last(
+    fraud, rules: Mounted, tmp_path: Path
+) -> None:
+    kept = Mounted(tmp_path / "kept")
+    last = kept.write(REVIEW.format(0.0))
+    bad = rules.write("rules: {}\n")
+    places = {"POLICY_DIR": str(rules.directory), "POLICY_KEPT_DIR": str(kept.directory)}
+    with served_here(fraud.directory, **places) as served:
+        assert served.get("/ready").status == 200
+        answer = served.predict(row(fraud))
+        assert (answer.json["decisions"]["decision"], answer.headers["x-policy-hash"]) == (["review"], last)
+        said = served.get("/policy").json
+        assert (said["hash"], said["refused"]["hash"]) == (last, bad)
+        assert served.metric("modelramp_policy_refused") == 1
+        assert served.metric("modelramp_policy_info", policy=last) == 1
+        kept.write(REVIEW.format(2.0))  # never an edit: only what is in policy.configMap comes into force
+        mended = rules.write(REVIEW.format(0.1))
+        in_force(served, mended)
+        assert served.metric("modelramp_policy_refused") == 0
+
+
+def test_rules_that_are_kept_must_be_usable_too_and_may_come_later(fraud, rules: Mounted, tmp_path: Path) -> None:
+    kept = Mounted(tmp_path / "kept")
+    kept.write("rules:\n  decision: inputs.nothing > 1.0\n")
+    rules.write(None)
+    places = {"POLICY_DIR": str(rules.directory), "POLICY_KEPT_DIR": str(kept.directory)}
+    with served_here(fraud.directory, wait=False, **places) as served:
+        awaited(lambda: "there is no policy.yaml" in served.get("/ready").json["reason"], "it waits")
+        last = kept.write(REVIEW.format(0.0))
+        awaited(lambda: served.get("/ready").status == 200, "it is ready", 2)
+        assert served.predict(row(fraud)).headers["x-policy-hash"] == last
+
+
 def test_a_rule_that_fails_on_a_row_is_a_500_with_an_id_and_no_data(fraud, rules: Mounted, caplog) -> None:
     rules.write("rules:\n  band: \"['low', 'high'][int(inputs.amount / 1000.0)]\"\n")
     with served_here(fraud.directory, POLICY_DIR=str(rules.directory)) as served:

@@ -30,7 +30,9 @@ class MemoryPolicies:
         pods = self._pods(rollout)
         if not found.told:
             return Value(Rules(found.hash, waiting=pods, untold=pods, author=AUTHOR))
-        return Value(Rules(found.hash, refused=found.refused, applied=0 if found.refused else pods, author=AUTHOR))
+        applied = 0 if found.refused else pods
+        unkept = applied > 0 and self._world.kept_policies.get(rollout.ref) != found.hash
+        return Value(Rules(found.hash, refused=found.refused, applied=applied, author=AUTHOR, unkept=unkept))
 
     async def tell(self, rollout: Rollout, policy: str) -> Written:
         """Have the pods fetch the rules."""
@@ -41,6 +43,16 @@ class MemoryPolicies:
         self._world.write(f"tell {policy}")
         if (found := self._world.policies.get(_named(rollout))) and found.hash == policy:
             found.told = True
+        return Done()
+
+    async def keep(self, rollout: Rollout, policy: str) -> Written:
+        """Keep the rules for pods that start later."""
+        if not self._lease.held():
+            return Deposed()
+        if failed := self._world.reach("api"):
+            return failed
+        self._world.write(f"keep {policy}")
+        self._world.kept_policies[rollout.ref] = policy
         return Done()
 
     def _pods(self, rollout: Rollout) -> int:

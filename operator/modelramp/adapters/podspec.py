@@ -8,7 +8,16 @@ from typing import Any
 from modelramp.adapters.kinds import MODEL, NAME, VERSION, labels
 from modelramp.pods.security import CONTAINER_SECURITY, POD_SECURITY
 from modelramp.pods.strategic import merge
-from modelramp.pods.template import FETCH, MODEL_DIR, MODEL_VOLUME, POLICY_DIR, POLICY_VOLUME, SERVER
+from modelramp.pods.template import (
+    FETCH,
+    KEPT_DIR,
+    KEPT_VOLUME,
+    MODEL_DIR,
+    MODEL_VOLUME,
+    POLICY_DIR,
+    POLICY_VOLUME,
+    SERVER,
+)
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.queries import service
 from modelramp.rollout.runtime import CUSTOM, MLFLOW, Runtime
@@ -91,6 +100,11 @@ def served(rollout: Rollout, pin: Pin) -> Served:
     return Served(rollout.ref, rollout.uid, spec.model_name, spec.serving, pin, rules, held)
 
 
+def kept_name(name: str) -> str:
+    """Return what the ConfigMap of the last rules in force is called."""
+    return f"{name}-policy-kept"
+
+
 def workload_name(name: str, version: str) -> str:
     """Return what a version's Deployment and Service are called."""
     return service(name, version)
@@ -127,9 +141,13 @@ def _pod(version: Served, settings: PodSettings) -> dict[str, Any]:
 
 
 def _rules(version: Served) -> list[dict[str, Any]]:
-    """Return the volume of the business rules; without its ConfigMap a pod starts, and says why it is not ready."""
-    source = {"name": version.policy, "optional": True}
-    return [{"name": POLICY_VOLUME, "configMap": source}] if version.policy else []
+    """Return the volumes of the business rules: the user's, and the last that were in force.
+
+    Without either ConfigMap a pod starts, and says why it is not ready.
+    """
+    names = {POLICY_VOLUME: version.policy, KEPT_VOLUME: kept_name(version.ref.name)}
+    found = [{"name": volume, "configMap": {"name": name, "optional": True}} for volume, name in names.items()]
+    return found if version.policy else []
 
 
 def placed(version: Served) -> dict[str, Any]:
@@ -208,7 +226,7 @@ def _server_env(version: Served) -> list[dict[str, Any]]:
         "MODEL_RUN_ID": version.pin.run_id,
         "MODEL_DIR": MODEL_DIR,
         "PORT": str(version.serving.runtime.port),
-        **({"POLICY_DIR": POLICY_DIR} if version.policy else {}),
+        **({"POLICY_DIR": POLICY_DIR, "POLICY_KEPT_DIR": KEPT_DIR} if version.policy else {}),
     }
     users = {each["name"]: dict(each) for each in (*version.serving.runtime.env, *version.serving.env)}
     home = {} if "HOME" in users else {"HOME": TEMPORARY}
@@ -252,7 +270,11 @@ def _mounts(temporary: str, *, read_only: bool) -> list[dict[str, Any]]:
 
 def _rules_mount(version: Served) -> list[dict[str, Any]]:
     # Whole, never by subPath: only then the kubelet brings an edit into the running pod.
-    return [{"name": POLICY_VOLUME, "mountPath": POLICY_DIR, "readOnly": True}] if version.policy else []
+    places = {POLICY_VOLUME: POLICY_DIR, KEPT_VOLUME: KEPT_DIR}
+    found: list[dict[str, Any]] = [
+        {"name": volume, "mountPath": place, "readOnly": True} for volume, place in places.items()
+    ]
+    return found if version.policy else []
 
 
 def _env(values: dict[str, str]) -> list[dict[str, str]]:

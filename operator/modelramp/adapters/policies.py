@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from modelramp.adapters.kinds import COMPONENT, CONFIG_MAP, MODEL, POD, POLICY, POLICY_TOLD, Object
+from modelramp.adapters.kinds import (
+    COMPONENT,
+    CONFIG_MAP,
+    KEPT_POLICY,
+    MODEL,
+    POD,
+    POLICY,
+    POLICY_TOLD,
+    Object,
+    labels,
+    owner_reference,
+)
 from modelramp.adapters.kubernetes import Missing, Reply
+from modelramp.adapters.podspec import kept_name
 from modelramp.adapters.store import Store
 from modelramp.adapters.writer import Writer, written
 from modelramp.ports import Conflict, Deposed, Done, Ref, Rollout, Written
@@ -65,6 +77,14 @@ class ClusterPolicies:
                 return said
         return Done()
 
+    async def keep(self, rollout: Rollout, policy: str) -> Written:
+        """Copy the text into a ConfigMap of ours, which the pods have beside the user's."""
+        found = await self._find(rollout)
+        text = "" if isinstance(found, NoData | Failed) else (found.get("data") or {}).get(KEY) or ""
+        if judge(text)[0] != policy:
+            return Conflict("the rules were edited meanwhile")
+        return written(await self._writer.apply(_kept(rollout, text)))
+
     async def _find(self, rollout: Rollout) -> Object | NoData | Failed:
         namespace, asked = rollout.ref.namespace, rollout.spec.policy
         name = asked.config_map if asked else ""
@@ -113,7 +133,14 @@ class ClusterPolicies:
             waiting=sum(said is None for _, said in known),
             untold=len(self._untold(rollout, policy)),
             author=author,
+            unkept=self._is_unkept(rollout, policy, [said for _, said in known]),
         )
+
+    def _is_unkept(self, rollout: Rollout, policy: str, said: Sequence[Said | None]) -> bool:
+        """Tell whether every pod agrees on rules that are not the kept ones; those without an opinion do not count."""
+        agreed = all(each and not each.complaint for each in said) and any(each and each.applies for each in said)
+        kept = self._store.get(CONFIG_MAP, rollout.ref.namespace, kept_name(rollout.ref.name))
+        return agreed and (kept is None or judge((kept.get("data") or {}).get(KEY) or "")[0] != policy)
 
     def _ready(self, rollout: Rollout) -> list[Object]:
         found = self._store.members(POD, rollout.ref)
@@ -136,6 +163,17 @@ class ClusterPolicies:
                 return judge_answer(answer.status, body, policy)
         except (ClientError, OSError, TimeoutError):
             return None
+
+
+def _kept(rollout: Rollout, text: str) -> Object:
+    name, namespace = rollout.ref.name, rollout.ref.namespace
+    metadata = {
+        "name": kept_name(name),
+        "namespace": namespace,
+        "labels": labels(name, KEPT_POLICY),
+        "ownerReferences": [owner_reference(name, rollout.uid)],
+    }
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {KEY: text}}
 
 
 def judge_answer(status: int, body: bytes, policy: str) -> Said | None:

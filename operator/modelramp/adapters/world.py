@@ -126,6 +126,7 @@ class World:
     objects: dict[Ref, StoredObject] = field(default_factory=dict)
     workloads: dict[Ref, dict[str, StoredWorkload]] = field(default_factory=dict)
     policies: dict[str, StoredPolicy] = field(default_factory=dict)
+    kept_policies: dict[Ref, str] = field(default_factory=dict)
     rehearsals: dict[Ref, dict[str, StoredRehearsal]] = field(default_factory=dict)
     routes: dict[Ref, StoredRoute] = field(default_factory=dict)
     records: dict[Ref, dict[str, Record]] = field(default_factory=dict)

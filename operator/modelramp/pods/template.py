@@ -11,6 +11,8 @@ from modelramp.pods.strategic import PATCH, Fault, faults, merge, replaces
 SERVER, FETCH = "server", "fetch"
 MODEL_VOLUME, MODEL_DIR = "model", "/mnt/model"
 POLICY_VOLUME, POLICY_DIR = "policy", "/mnt/policy"
+KEPT_VOLUME, KEPT_DIR = "policy-kept", "/mnt/policy-kept"
+OUR_PLACES = (MODEL_DIR, POLICY_DIR, KEPT_DIR)
 OUR_LABELS = ("app.kubernetes.io/managed-by", "modelramp.dev/name", "modelramp.dev/component", "modelramp.dev/version")
 OUR_VARIABLES = (
     "MODEL_DIGEST",
@@ -20,6 +22,7 @@ OUR_VARIABLES = (
     "MODEL_SOURCE",
     "MODEL_VERSION",
     "POLICY_DIR",
+    "POLICY_KEPT_DIR",
     "PORT",
 )
 _ELSEWHERE = {
@@ -85,7 +88,7 @@ def _spec_faults(spec: Mapping[str, Any]) -> Iterator[Fault]:
             yield f".spec.{field}", says
     yield from _list_faults(spec, "containers", {SERVER: _ELSEWHERE})
     yield from _list_faults(spec, "initContainers", {FETCH: _FETCHES})
-    yield from _list_faults(spec, "volumes", {MODEL_VOLUME: {}, POLICY_VOLUME: {}})
+    yield from _list_faults(spec, "volumes", {MODEL_VOLUME: {}, POLICY_VOLUME: {}, KEPT_VOLUME: {}})
 
 
 def _list_faults(spec: Mapping[str, Any], field: str, kept: Mapping[str, Mapping[str, str]]) -> Iterator[Fault]:
@@ -105,7 +108,7 @@ def _item_faults(item: Mapping[str, Any], at: str, elsewhere: Mapping[str, str])
     for field, says in elsewhere.items():
         if field in item:
             yield f"{at}.{field}", says
-    for field, key, taken in (("env", "name", OUR_VARIABLES), ("volumeMounts", "mountPath", (MODEL_DIR, POLICY_DIR))):
+    for field, key, taken in (("env", "name", OUR_VARIABLES), ("volumeMounts", "mountPath", OUR_PLACES)):
         entries = item.get(field, [])
         if not isinstance(entries, list) or replaces(entries):
             yield f"{at}.{field}", "must be a list that keeps what the operator sets"

@@ -79,6 +79,13 @@ class TellPods:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRules:
+    """Keep the rules in force for pods that start while a later edit cannot be used."""
+
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Post:
     """Hand these records to the registry, and let its aliases name these versions; `candidate` is "" for none.
 
@@ -90,7 +97,8 @@ class Post:
     candidate: str
 
 
-Action = SetTraffic | RunVersion | StopVersion | RunRehearsal | StopRehearsal | TellPods | Release | Claim | Post
+Rules = TellPods | KeepRules
+Action = SetTraffic | RunVersion | StopVersion | RunRehearsal | StopRehearsal | Rules | Release | Claim | Post
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from modelramp.rollout import machine, narrate, policy, schedule, signals, staging, traffic
-from modelramp.rollout.actions import Action, Event, Post, Release, SetTraffic, TellPods
+from modelramp.rollout.actions import Action, Event, KeepRules, Post, Release, SetTraffic, TellPods
 from modelramp.rollout.guardrails import Evidence, Scope, gather, remembered, restore
 from modelramp.rollout.observation import Busy, NoData, Observation, Value
 from modelramp.rollout.spec import Spec
@@ -70,8 +70,12 @@ def _actions(turn: Turn, signal: Signal, after: Status, *, claimed: bool) -> tup
 
 
 def _told(turn: Turn) -> Iterator[Action]:
-    if turn.spec.policy and isinstance(turn.seen.rules, Value) and turn.seen.rules.value.untold:
-        yield TellPods(turn.seen.rules.value.hash)
+    if turn.spec.policy and isinstance(turn.seen.rules, Value):
+        rules = turn.seen.rules.value
+        if rules.untold:
+            yield TellPods(rules.hash)
+        if rules.unkept:
+            yield KeepRules(rules.hash)
 
 
 def _post(turn: Turn, after: Status) -> tuple[Post, ...]:

@@ -225,7 +225,8 @@ class Rules:
     """The text of a policy as its ConfigMap holds it now, and what the pods make of it.
 
     `problem` says why it is no policy at all, `refused` what a pod has against it. Of the ready pods `applied` use
-    it, `waiting` have not said so yet; `untold` have not been told to fetch it. `author` wrote it last.
+    it, `waiting` have not said so yet; `untold` have not been told to fetch it. `author` wrote it last. `unkept`: it
+    is in force in all of them, and not yet kept for pods that start while a later edit cannot be used.
     """
 
     hash: str
@@ -235,6 +236,7 @@ class Rules:
     waiting: int = 0
     untold: int = 0
     author: str = ""
+    unkept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
