@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelramp.adapters.kinds import CONFIG_MAP, ROUTER, Object, labels, owner_reference
 from modelramp.adapters.kubernetes import Missing, Reply
@@ -17,6 +17,7 @@ from modelramp.adapters.writer import Outcome, Writer, written
 from modelramp.ports import Conflict, Deposed, Done, Ref, Rollout, Written
 from modelramp.rollout.actions import SetTraffic
 from modelramp.rollout.observation import Effect, Failed, NoData, Reading, Route, Split, Value
+from modelramp.rollout.spec import ConfigMapTraffic
 from modelramp.router.podspec import config_map_name
 from modelramp.router.render import CDS, RDS, Backend, RenderSettings, render_config_map, service_host
 
@@ -50,7 +51,7 @@ class ConfigMapRoutes:
         self._proxies = proxies
         self._settings = settings
         self._parsed: dict[Ref, Stored] = {}
-        self._rendered: dict[tuple[Ref, tuple[str, ...], str | None], int] = {}
+        self._rendered: dict[tuple[Ref, tuple[str, ...], str | None, bool], int] = {}
 
     async def read(self, rollout: Rollout) -> Reading[Route]:
         """Read the stored split; NoData("NoRoute") when there is none yet."""
@@ -144,7 +145,7 @@ class ConfigMapRoutes:
     def _render(self, rollout: Rollout, wanted: SetTraffic) -> Object:
         """Return the whole ConfigMap. Raises ValueError for a split that is none."""
         ref = rollout.ref
-        data = self._data(ref, wanted.backends, wanted.stable, wanted.split)
+        data = self._data(rollout, wanted.backends, wanted.stable, wanted.split)
         metadata = {
             "name": config_map_name(ref.name),
             "namespace": ref.namespace,
@@ -154,7 +155,8 @@ class ConfigMapRoutes:
         }
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
-    def _data(self, ref: Ref, versions: tuple[str, ...], stable: str | None, split: Split) -> dict[str, str]:
+    def _data(self, rollout: Rollout, versions: tuple[str, ...], stable: str | None, split: Split) -> dict[str, str]:
+        ref = rollout.ref
         backends = [self._settings.locate(ref, version) for version in versions]
         weights = {version: percent for version, percent in split.weights.items() if percent > 0}
         mirror = {version: percent for version, percent in split.mirror.items() if percent > 0}
@@ -165,7 +167,7 @@ class ConfigMapRoutes:
             stable=stable,
             split=weights,
             mirror=mirror,
-            settings=self._settings.render,
+            settings=replace(self._settings.render, idempotent=_is_idempotent(rollout)),
         )
 
     def _is_current(self, rollout: Rollout, stored: Stored) -> bool:
@@ -176,25 +178,28 @@ class ConfigMapRoutes:
         """
         late = rollout.status.candidate is not None and (stored.epoch or 0) < self._writer.epoch
         marked = is_marked(stored.config_map, rollout.ref.name, ROUTER)
-        return (
-            not late and marked and self._is_our_structure(rollout.ref, stored) and self._routers.are_current(rollout)
-        )
+        return not late and marked and self._is_our_structure(rollout, stored) and self._routers.are_current(rollout)
 
-    def _is_our_structure(self, ref: Ref, stored: Stored) -> bool:
+    def _is_our_structure(self, rollout: Rollout, stored: Stored) -> bool:
         if stored.structure is None:
             return False
         routes = stored.structure.routes
-        key = (ref, routes.versions, routes.stable)
+        key = (rollout.ref, routes.versions, routes.stable, _is_idempotent(rollout))
         if key not in self._rendered:
             if len(self._rendered) > DIGESTS:
                 self._rendered.clear()
             split = Split({routes.stable: 100} if routes.stable else {})
-            self._rendered[key] = _digest(self._data(ref, routes.versions, routes.stable, split))
+            self._rendered[key] = _digest(self._data(rollout, routes.versions, routes.stable, split))
         return self._rendered[key] == _digest(stored.data)
 
     def _forget(self, ref: Ref) -> None:
         self._parsed.pop(ref, None)
         self._proxies.forget(ref)
+
+
+def _is_idempotent(rollout: Rollout) -> bool:
+    traffic = rollout.spec.traffic
+    return isinstance(traffic, ConfigMapTraffic) and traffic.idempotent
 
 
 def _digest(data: Object) -> int:

@@ -19,7 +19,7 @@ from modelramp.api.codec import UnreadableError, dump, reader
 from modelramp.api.gateconvert import core_gates
 from modelramp.api.problem import Problem, problem_of
 from modelramp.api.run import Runtimes, core_serving, find_runtime, template_of
-from modelramp.api.traffic import GatewayRoute, Istio, Traffic
+from modelramp.api.traffic import ConfigMapRouter, GatewayRoute, Istio, Traffic
 from modelramp.rollout import spec as core
 from modelramp.rollout.queries import problems
 from modelramp.rollout.runtime import Runtime
@@ -88,7 +88,8 @@ def _traffic(traffic: Traffic) -> core.Traffic:
         return _gateway_route(core.GatewayKind.HTTP_ROUTE, traffic.http_route)
     if traffic.grpc_route:
         return _gateway_route(core.GatewayKind.GRPC_ROUTE, traffic.grpc_route)
-    return core.ConfigMapTraffic(traffic.config_map.router_replicas if traffic.config_map else 2)
+    router = traffic.config_map or ConfigMapRouter()
+    return core.ConfigMapTraffic(router.router_replicas, router.idempotent)
 
 
 def _istio(istio: Istio) -> core.IstioTraffic:

@@ -51,6 +51,9 @@ class ConfigMapRouter(Block):
 
     router_replicas: Annotated[int, Field(ge=1, le=100)] = 2
     """How many Envoys."""
+    idempotent: bool = False
+    """Whether a prediction may be made twice: a request whose pod dies before its answer is there is then asked of
+    another, several times, and else answered 503. Not for a model whose predict has effects elsewhere."""
 
 
 class IstioCreate(Block):

@@ -143,9 +143,13 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class ConfigMapTraffic:
-    """The split is written to a ConfigMap that a router of our own follows; `router_replicas` are its pods."""
+    """The split is written to a ConfigMap that a router of our own follows; `router_replicas` are its pods.
+
+    `idempotent`: a request whose pod died before its answer was there may be asked again of another.
+    """
 
     router_replicas: int = 2
+    idempotent: bool = False
 
 
 class Holding(Enum):

@@ -46,7 +46,7 @@ class RenderSettings:
 
     `idle_timeout` must be shorter than the model server's keep-alive (uvicorn: 5 s), or a request meets a
     connection that the server is just closing. `max_connection_age` must be shorter than the model pods'
-    preStop pause: so no connection is left on a pod when it stops.
+    preStop pause: so no connection is left on a pod when it stops. `idempotent`: a request may be done twice.
     """
 
     request_timeout: float = 30.0
@@ -55,7 +55,8 @@ class RenderSettings:
     max_connection_age: float = 3.0
     dns_refresh: float = 5.0
     check_interval: float = 5.0
-    retries: int = 3
+    retries: int = 8
+    idempotent: bool = False
     stable_breaker: Breaker = field(default_factory=lambda: Breaker(4096, 4096, 4096))
     candidate_breaker: Breaker = field(default_factory=Breaker)
 
@@ -173,11 +174,16 @@ def mirror_policy(version: str) -> Document:
 
 
 def retry_policy(settings: RenderSettings) -> Document:
-    """Return retries for requests that no server has begun: a pod that goes away costs nobody an answer."""
+    """Return retries for requests that no server has begun: a pod that goes away costs nobody an answer.
+
+    So many, because every other connection leads to a dead pod of two until the Service forgets it, a second or so.
+    One that dies may have begun: only what may be done twice is asked again then.
+    """
+    reset = "reset" if settings.idempotent else "reset-before-request"
     return {
-        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "retry_on": f"connect-failure,refused-stream,{reset}",
         "num_retries": settings.retries,
-        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.250s"},
         "retry_host_predicate": [
             {
                 "name": "envoy.retry_host_predicates.previous_hosts",
