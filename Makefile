@@ -8,7 +8,7 @@ BIN := .venv/bin
 FAST := not apiserver and not cluster and not prometheus and not server and not slow
 WHOLE_FILES := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help venv check format crds test test-fast test-apiserver test-cluster demo bench clean
+.PHONY: help venv check format crds test test-fast test-apiserver test-cluster demo bench soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ demo: venv ## the main job on a whole cluster of its own; KEEP=1 leaves it runni
 
 bench: venv ## latency, throughput and cost, side by side with peers in one run; installs MLServer once, into the cache
 	@$(BIN)/python -m tests.benchmarks
+
+soak: venv ## 100,000 requests, good and bad, to the model server: right answers, reasons, flat memory; some ten minutes
+	@MODELRAMP_SOAK_REQUESTS=$(or $(REQUESTS),100000) $(BIN)/pytest -s tests/runtime/test_soak.py
 
 clean: ## remove the virtual environment and what tools left here; the cache stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
