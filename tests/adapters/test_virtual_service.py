@@ -94,6 +94,40 @@ async def test_a_mirror_of_somebody_else_is_left_alone_and_stands_in_the_way_of_
     assert rule_of(VIRTUAL_SERVICE, await scene.stored())[1]["mirror"] == {"host": "audit"}
 
 
+async def test_in_a_list_of_mirrors_ours_is_one_more_and_those_of_others_stay(scene: Scene) -> None:
+    index, _ = rule_of(VIRTUAL_SERVICE, await scene.stored())
+    theirs = [{"destination": {"host": "audit", "port": {"number": 80}}, "percentage": {"value": 12.5}}]
+    await scene.edit([{"op": "add", "path": f"/spec/http/{index}/mirrors", "value": theirs}])
+    await scene.hear()
+    ours = {"destination": {"host": V8}, "percentage": {"value": 30}}
+    more = replace(SHADOW_8, split=replace(SHADOW_8.split, mirror={"8": 60}))
+    for wanted, expected in (
+        (SHADOW_8, [*theirs, ours]),
+        (more, [*theirs, ours | {"percentage": {"value": 60}}]),
+        (TENTH_ON_8, theirs),
+        (SHADOW_8, [*theirs, ours]),
+        (ALL_ON_7, theirs),
+    ):
+        assert await scene.process.traffic.write(scene.rollout, wanted) == Done()
+        _, rule = rule_of(VIRTUAL_SERVICE, await scene.stored())
+        assert rule["mirrors"] == expected
+        assert "mirror" not in rule
+        assert (await scene.route()).split == Split({"7": 100, "8": 0} | wanted.split.weights, wanted.split.mirror)
+
+
+async def test_our_mirror_moves_into_a_list_that_somebody_begins_beside_it(scene: Scene) -> None:
+    assert await scene.process.traffic.write(scene.rollout, SHADOW_8) == Done()
+    index, _ = rule_of(VIRTUAL_SERVICE, await scene.stored())
+    theirs = [{"destination": {"host": "audit"}}]
+    await scene.edit([{"op": "add", "path": f"/spec/http/{index}/mirrors", "value": theirs}])
+    await scene.hear()
+    more = replace(SHADOW_8, split=replace(SHADOW_8.split, mirror={"8": 60}))
+    assert await scene.process.traffic.write(scene.rollout, more) == Done()
+    _, rule = rule_of(VIRTUAL_SERVICE, await scene.stored())
+    assert rule["mirrors"] == [*theirs, {"destination": {"host": V8}, "percentage": {"value": 60}}]
+    assert not {"mirror", "mirrorPercentage"} & rule.keys()
+
+
 async def test_what_a_destination_says_besides_goes_with_each_new_version(scene: Scene) -> None:
     index, _ = rule_of(VIRTUAL_SERVICE, await scene.stored())
     full = {

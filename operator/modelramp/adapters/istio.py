@@ -39,33 +39,61 @@ class VirtualServices:
         return {**model, "destination": destination, "weight": weight}
 
     def read_mirror(self, ref: Ref, raw: Object) -> Mapping[str, int]:
-        """Return the percent that is mirrored; without a number it is all."""
-        version = version_of(ref, _mirrored(raw))
-        if not version:
-            return {}
-        percentage = raw.get("mirrorPercentage")
-        percent = EVERYTHING if percentage is None else round(float(percentage.get("value", 0)))
-        return {version: percent}
+        """Return the percent that is mirrored to each version; without a number it is all."""
+        single = [(_mirrored(raw), raw.get("mirrorPercentage"))]
+        listed = [(_listed(each), each.get("percentage")) for each in raw.get("mirrors") or ()]
+        found = ((version_of(ref, host), percentage) for host, percentage in (*single, *listed))
+        return {version: _percent(percentage) for version, percentage in found if version}
 
     def mirror_patch(self, ref: Ref, rule: Rule, mirror: Mapping[str, int]) -> Operations | Failed:
-        """Set, move or take away `mirror` and `mirrorPercentage`."""
+        """Set, move or take away our mirror: in the list where the rule has one, for Istio refuses both at once."""
         wanted = {version: percent for version, percent in mirror.items() if percent > 0}
-        host, at = _mirrored(rule.raw), rule.pointer
-        ours = bool(version_of(ref, host))
+        host, listed = _mirrored(rule.raw), rule.raw.get("mirrors")
         if dict(rule.mirror) == wanted:
             return []
+        ours = bool(version_of(ref, host))
         if wanted and host and not ours:
             return Failed("MirrorTaken", f"the route already mirrors to {host}")
-        guard: Operations = [{"op": "test", "path": f"{at}/mirror/host", "value": host}] if ours else []
-        if wanted:
-            fields = mirror_fields(ref, wanted)
-            return [*guard, *({"op": "add", "path": f"{at}/{key}", "value": value} for key, value in fields.items())]
-        numbers = ("mirror", *(field for field in ("mirrorPercentage", "mirrorPercent") if field in rule.raw))
-        return [*guard, *({"op": "remove", "path": f"{at}/{field}"} for field in numbers)]
+        gone = [*(_removal(rule) if ours else ()), *_list_removal(ref, rule)]
+        fields = mirror_fields(ref, wanted)
+        if fields and listed:
+            entry = {"destination": fields["mirror"], "percentage": fields["mirrorPercentage"]}
+            return [*gone, {"op": "add", "path": f"{rule.pointer}/mirrors/-", "value": entry}]
+        return [*gone, *({"op": "add", "path": f"{rule.pointer}/{key}", "value": fields[key]} for key in fields)]
 
 
 def _mirrored(raw: Object) -> str:
     return str((raw.get("mirror") or {}).get("host", ""))
+
+
+def _listed(entry: Object) -> str:
+    return str((entry.get("destination") or {}).get("host", ""))
+
+
+def _percent(percentage: Object | None) -> int:
+    return EVERYTHING if percentage is None else round(float(percentage.get("value", 0)))
+
+
+def _removal(rule: Rule) -> Operations:
+    numbers = ("mirror", *(field for field in ("mirrorPercentage", "mirrorPercent") if field in rule.raw))
+    return [
+        {"op": "test", "path": f"{rule.pointer}/mirror/host", "value": _mirrored(rule.raw)},
+        *({"op": "remove", "path": f"{rule.pointer}/{field}"} for field in numbers),
+    ]
+
+
+def _list_removal(ref: Ref, rule: Rule) -> Operations:
+    """Take our mirrors out of the list; the last goes first, so that indexes stay true."""
+    hosts = [_listed(each) for each in rule.raw.get("mirrors") or ()]
+    places = [(f"{rule.pointer}/mirrors/{index}", host) for index, host in enumerate(hosts) if version_of(ref, host)]
+    return [
+        operation
+        for place, host in reversed(places)
+        for operation in (
+            {"op": "test", "path": f"{place}/destination/host", "value": host},
+            {"op": "remove", "path": place},
+        )
+    ]
 
 
 DIALECT = VirtualServices()
@@ -131,7 +159,7 @@ class OwnVirtualService:
 
     def _is_as_rendered(self, rollout: Rollout, obj: Object) -> bool:
         rule = find_rule(DIALECT, rollout.ref, obj, rollout.ref.name)
-        if isinstance(rule, Failed) or not all(each.version for each in rule.destinations):
+        if isinstance(rule, Failed) or len(rule.mirror) > 1 or not all(each.version for each in rule.destinations):
             return False
         entries = [
             DIALECT.make_destination(rollout.ref, each.version, int(each.entry.get("weight") or 0), None)
