@@ -13,7 +13,7 @@ from typing import Any
 
 from modelramp import handlers
 from modelramp.adapters.clock import SystemClock
-from modelramp.adapters.kinds import LEASE, MODEL_DEPLOYMENT, ROUTE_KINDS
+from modelramp.adapters.kinds import LEASE, MODEL_DEPLOYMENT, OPTIONAL_KINDS
 from modelramp.adapters.kubernetes import Cluster, OnCall
 from modelramp.adapters.leases import LeaseObject
 from modelramp.adapters.store import Store
@@ -147,7 +147,7 @@ class Process:
         watches = handlers.Watches(store, self._wake, self._clock, settings.kubeconfig, settings.namespaces)
         reflectors = [
             Reflector(cluster, store, kind, self._wake, settings.namespaces, settings.relist_seconds)
-            for kind in ROUTE_KINDS
+            for kind in OPTIONAL_KINDS
         ]
         jobs = (wired.events.run, wired.floors.run)
         self._led = Leadership(store, queue, relist, watches, outage, reflectors, *jobs)

@@ -82,6 +82,7 @@ spec:
   policy: {configMap: fraud-rules, watchFor: 30m}
   shadow: {percent: 100, duration: 24h, minRequests: 10000}
   ramp:
+    effectDeadline: 3m
     steps:
     - {weight: 1, hold: 1h, minRequests: 2000}
     - {weight: 10, hold: 1h30m}

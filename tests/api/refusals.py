@@ -195,6 +195,7 @@ PLAN = (
     Refusal("a dataset from nowhere", {_STAGING: {"dataset": {}}}, f"{_STAGING}.dataset.configMapKeyRef", "equired"),
     Refusal("101 % of shadow", {"spec.shadow.percent": 101}, "spec.shadow.percent", "less than or equal to 100"),
     Refusal("a shadow without an end", {"spec.shadow": {"percent": 50}}, "spec.shadow", "give duration, minRequests"),
+    Refusal("no time to follow", {"spec.ramp.effectDeadline": "0s"}, "spec.ramp.effectDeadline", "of at least 1ms"),
     Refusal("no steps", {"spec.ramp.steps": []}, "spec.ramp.steps", "at least 1 item"),
     Refusal("21 steps", _steps(*range(1, 21), 100), "spec.ramp.steps", "at most 20 items"),
     Refusal("falling weights", _steps(50, 10, 100), "spec.ramp.steps", "weights must rise from step to step"),
@@ -298,6 +299,12 @@ TRAFFIC_AND_WISHES = (
         "greater than or equal to 1",
     ),
     Refusal("two backends", {"spec.traffic.istio": {"delegate": {}}}, "spec.traffic", "configMap, istio, httpRoute"),
+    Refusal(
+        "a rule that says nothing",
+        {"spec.traffic": {"istio": {"delegate": {}, "destinationRule": {"trafficPolicy": {}}}}},
+        "spec.traffic.istio.destinationRule.trafficPolicy",
+        "at least 1",
+    ),
     Refusal("no way", {"spec.traffic": {"istio": {}}}, "spec.traffic.istio", "of: create, delegate, patch"),
     Refusal(
         "two ways",

@@ -74,6 +74,7 @@ def test_the_most_is_read_whole() -> None:
     assert spec.plan.shadow == Shadow(100, timedelta(hours=24), 10_000)
     assert spec.plan.steps[1:3] == (Step(10, timedelta(minutes=90)), Step(50, timedelta(hours=2), approval=True))
     assert spec.plan.ready_deadline == timedelta(minutes=5)
+    assert spec.plan.effect_deadline == timedelta(minutes=3)
     assert spec.plan.guardrails[2] == Guardrail(
         name="score-drift",
         query="max(modelramp_prediction_psi{namespace={{namespace}}, version={{candidate}}})",

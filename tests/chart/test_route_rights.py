@@ -23,6 +23,7 @@ from tests.controlplane import ApiServer
 pytestmark = pytest.mark.apiserver
 WITH_ROUTES = {
     "virtualservices.networking.istio.io": {"get", "list", "watch", "create", "patch"},
+    "destinationrules.networking.istio.io": {"get", "list", "watch", "create", "patch", "delete"},
     "httproutes.gateway.networking.k8s.io": {"get", "list", "watch", "patch"},
     "grpcroutes.gateway.networking.k8s.io": {"get", "list", "watch", "patch"},
 }

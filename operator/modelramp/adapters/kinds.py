@@ -58,16 +58,19 @@ LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 VIRTUAL_SERVICE = Kind("networking.istio.io/v1", "VirtualService", "virtualservices")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 GRPC_ROUTE = Kind("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes")
+DESTINATION_RULE = Kind("networking.istio.io/v1", "DestinationRule", "destinationrules")
 GATEWAY = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
 GATEWAY_CLASS = Kind("gateway.networking.k8s.io/v1", "GatewayClass", "gatewayclasses")
 ROUTE_KINDS = (VIRTUAL_SERVICE, HTTP_ROUTE, GRPC_ROUTE)
+"""What splits are written to, where it is not a ConfigMap."""
+OPTIONAL_KINDS = (*ROUTE_KINDS, DESTINATION_RULE)
 """The kinds that are there only where somebody has installed them, and are watched only where they are used."""
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         MODEL_DEPLOYMENT, DEPLOYMENT, CONFIG_MAP, JOB, POD, SERVICE, SERVICE_ACCOUNT, ROLE, ROLE_BINDING,
-        DISRUPTION_BUDGET, AUTOSCALER, NETWORK_POLICY, EVENT, LEASE, *ROUTE_KINDS,
+        DISRUPTION_BUDGET, AUTOSCALER, NETWORK_POLICY, EVENT, LEASE, *OPTIONAL_KINDS,
     )
 }  # fmt: skip
 

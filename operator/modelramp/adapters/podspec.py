@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from modelramp.adapters.kinds import MODEL, NAME, VERSION, labels
@@ -21,7 +21,7 @@ from modelramp.pods.template import (
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.queries import service
 from modelramp.rollout.runtime import CUSTOM, MLFLOW, Runtime
-from modelramp.rollout.spec import Serving
+from modelramp.rollout.spec import IstioTraffic, Serving
 from modelramp.rollout.status import Phase, Pin
 
 TEMPORARY = "/tmp"  # noqa: S108 (an emptyDir of the container's own)
@@ -56,6 +56,8 @@ class Served:
     policy: str = ""
     """ConfigMap of the business rules."""
     held: bool = False
+    connections: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Istio's trafficPolicy for it; empty where there is to be none."""
 
     @property
     def name(self) -> str:
@@ -97,7 +99,8 @@ def served(rollout: Rollout, pin: Pin) -> Served:
     spec, status, policy = rollout.spec, rollout.status, rollout.spec.policy
     held = status.phase is Phase.RAMPING and status.stable is not None and status.stable.version == pin.version
     rules = policy.config_map if policy else ""
-    return Served(rollout.ref, rollout.uid, spec.model_name, spec.serving, pin, rules, held)
+    connections = spec.traffic.connections if isinstance(spec.traffic, IstioTraffic) else {}
+    return Served(rollout.ref, rollout.uid, spec.model_name, spec.serving, pin, rules, held, connections)
 
 
 def kept_name(name: str) -> str:

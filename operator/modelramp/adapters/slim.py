@@ -13,6 +13,7 @@ from modelramp.adapters.kinds import (
     AUTOSCALER,
     CONFIG_MAP,
     DEPLOYMENT,
+    DESTINATION_RULE,
     DISRUPTION_BUDGET,
     FIELD_MANAGER,
     JOB,
@@ -34,7 +35,7 @@ _METADATA = ("name", "namespace", "uid", "resourceVersion", "generation", "label
 _DEPLOYMENT_STATUS = ("observedGeneration", "updatedReplicas", "readyReplicas", "conditions")
 _POD_STATUS = ("phase", "podIP", "conditions", "containerStatuses", "initContainerStatuses")
 _CONTAINER_STATUS = ("name", "ready", "state", "lastState")
-QUIET = (SERVICE, DISRUPTION_BUDGET, AUTOSCALER)
+QUIET = (SERVICE, DISRUPTION_BUDGET, AUTOSCALER, DESTINATION_RULE)
 """Kinds whose status is nobody's business: an autoscaler's changes every fifteen seconds."""
 
 

@@ -7,7 +7,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 
 from modelramp.adapters.claims import claim_of
-from modelramp.adapters.kinds import CONFIG_MAP, MODEL_DEPLOYMENT, NAME, Kind, Object
+from modelramp.adapters.kinds import CONFIG_MAP, DESTINATION_RULE, MODEL_DEPLOYMENT, NAME, VIRTUAL_SERVICE, Kind, Object
 from modelramp.adapters.slim import is_news, slim
 from modelramp.ports import Ref
 
@@ -143,7 +143,8 @@ def _claimed(key: Key, obj: Object) -> tuple[Key, ...]:
     if key[0] != MODEL_DEPLOYMENT.name:
         return ()
     claim, policy = claim_of(obj), (obj.get("spec") or {}).get("policy") or {}
-    steered = ((claim.kind.name, key[1], claim.name),) if claim else ()
+    kinds = (claim.kind, *((DESTINATION_RULE,) if claim.kind is VIRTUAL_SERVICE else ())) if claim else ()
+    steered = tuple((kind.name, key[1], claim.name) for kind in kinds if claim)
     return (*steered, (CONFIG_MAP.name, key[1], policy["configMap"])) if policy.get("configMap") else steered
 
 

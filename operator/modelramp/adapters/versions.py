@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelramp.adapters.kinds import REST, owner_reference
+from modelramp.adapters.kinds import DESTINATION_RULE, REST, STEERED, owner_reference
 from modelramp.adapters.podspec import PodSettings, Served, pod_template
 from modelramp.adapters.templates import hash_of, stamped
 from modelramp.pods.template import SERVER
@@ -17,6 +17,8 @@ def render_version(version: Served, settings: PodSettings) -> dict[str, Manifest
     """Return a version's objects by kind, in the order in which to apply them."""
     # The Service first: the router must find its name before it is told of the version.
     objects = [_service(version), _disruption_budget(version), _deployment(version, settings)]
+    if version.connections:
+        objects.insert(1, _destination_rule(version))
     if version.serving.autoscaling:
         objects.append(_autoscaler(version, version.serving.autoscaling))
     return {obj["kind"]: obj for obj in objects}
@@ -38,6 +40,14 @@ def _service(version: Served) -> Manifest:
     port = {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
     spec = {"type": "ClusterIP", "selector": version.selector, "ports": [port]}
     return _object("v1", "Service", version, spec)
+
+
+def _destination_rule(version: Served) -> Manifest:
+    """Return how a mesh talks to the version; with the label by which it is watched."""
+    kind = DESTINATION_RULE
+    made = _object(kind.api_version, kind.name, version, {"host": version.name, "trafficPolicy": version.connections})
+    made["metadata"]["labels"] = version.labels | {STEERED: "true"}
+    return made
 
 
 def _disruption_budget(version: Served) -> Manifest:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from modelramp.adapters.kinds import (
     AUTOSCALER,
     DEPLOYMENT,
+    DESTINATION_RULE,
     DISRUPTION_BUDGET,
     POD,
     SERVICE,
@@ -26,6 +27,7 @@ from modelramp.adapters.versions import render_version
 from modelramp.adapters.writer import Writer, written
 from modelramp.ports import Done, Ref, Rollout, Written
 from modelramp.rollout.observation import Failed, Reading, Value, Workload
+from modelramp.rollout.spec import IstioTraffic
 from modelramp.rollout.status import Pin, Status
 
 REPLICAS_MANAGER = "modelramp-replicas"
@@ -56,7 +58,7 @@ class ClusterWorkloads:
     async def run(self, rollout: Rollout, pin: Pin) -> Written:
         """Apply the version's objects, where they are not already as the spec asks."""
         asked = served(rollout, pin)
-        outcome = await self._unscale(rollout, asked)
+        outcome = await self._prune(rollout, asked)
         for obj in render_version(asked, self._settings).values() if isinstance(outcome, Done) else ():
             live = self._find(asked, kind_of(obj))
             if live is None or not self._is_as_asked(live, asked, kind_of(obj)):
@@ -69,7 +71,8 @@ class ClusterWorkloads:
     async def stop(self, rollout: Rollout, version: str) -> Written:
         """Delete the version's objects; what is already gone is done."""
         self._refused.pop((rollout.ref, version), None)
-        for kind in (AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, SERVICE):
+        mesh = (DESTINATION_RULE,) if isinstance(rollout.spec.traffic, IstioTraffic) else ()
+        for kind in (AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, *mesh, SERVICE):
             outcome = await self._delete(rollout.ref, kind, version)
             if not isinstance(outcome, Done):
                 return outcome
@@ -103,10 +106,16 @@ class ClusterWorkloads:
         body = {"spec": {"replicas": asked.serving.pods}}
         return written(await self._writer.patch(DEPLOYMENT, asked.ref.namespace, asked.name, body))
 
-    async def _unscale(self, rollout: Rollout, asked: Served) -> Written:
-        """Remove the autoscaler where nothing is to scale."""
-        stray = asked.serving.autoscaling is None and self._find(asked, AUTOSCALER) is not None
-        return await self._delete(rollout.ref, AUTOSCALER, asked.pin.version) if stray else Done()
+    async def _prune(self, rollout: Rollout, asked: Served) -> Written:
+        """Remove what is not asked for any more."""
+        for kind in self._strays(asked):
+            outcome = await self._delete(rollout.ref, kind, asked.pin.version)
+            if not isinstance(outcome, Done):
+                return outcome
+        return Done()
+
+    def _strays(self, asked: Served) -> list[Kind]:
+        return [kind for kind, wanted in _optional(asked).items() if not wanted and self._find(asked, kind) is not None]
 
     async def _delete(self, ref: Ref, kind: Kind, version: str) -> Written:
         name = workload_name(ref.name, version)
@@ -143,9 +152,10 @@ class ClusterWorkloads:
             self._refused.pop(key, None)
 
     def _is_current(self, asked: Served) -> bool:
-        if asked.serving.autoscaling is None and self._find(asked, AUTOSCALER) is not None:
+        if self._strays(asked):
             return False
-        kinds = (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET) + ((AUTOSCALER,) if asked.serving.autoscaling else ())
+        wanted = (kind for kind, asks in _optional(asked).items() if asks)
+        kinds = (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET, *wanted)
         found = ((kind, self._find(asked, kind)) for kind in kinds)
         # Before the first LIST nobody knows; a write finds out.
         return all(
@@ -161,6 +171,11 @@ class ClusterWorkloads:
 
     def _find(self, asked: Served, kind: Kind) -> Object | None:
         return self._store.get(kind, asked.ref.namespace, asked.name)
+
+
+def _optional(asked: Served) -> dict[Kind, bool]:
+    """Return the kinds that a version may have or not, and whether it is to."""
+    return {AUTOSCALER: asked.serving.autoscaling is not None, DESTINATION_RULE: bool(asked.connections)}
 
 
 def _replicas(live: Object) -> Object:

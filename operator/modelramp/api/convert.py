@@ -93,14 +93,18 @@ def _traffic(traffic: Traffic) -> core.Traffic:
 
 
 def _istio(istio: Istio) -> core.IstioTraffic:
-    query = istio.requests_query or ""
+    rule = istio.destination_rule
+    connections = rule.traffic_policy if rule else {}
+    traffic = core.IstioTraffic(
+        core.Holding.DELEGATE, requests_query=istio.requests_query or "", connections=connections
+    )
     if istio.patch:
         patch = istio.patch
-        return core.IstioTraffic(core.Holding.PATCH, patch.virtual_service, patch.route, requests_query=query)
+        return replace(traffic, holding=core.Holding.PATCH, virtual_service=patch.virtual_service, route=patch.route)
     if istio.create:
         hosts, gateways = istio.create.hosts, istio.create.gateways
-        return core.IstioTraffic(core.Holding.CREATE, hosts=hosts, gateways=gateways, requests_query=query)
-    return core.IstioTraffic(core.Holding.DELEGATE, requests_query=query)
+        return replace(traffic, holding=core.Holding.CREATE, hosts=hosts, gateways=gateways)
+    return traffic
 
 
 def _gateway_route(kind: core.GatewayKind, route: GatewayRoute) -> core.GatewayTraffic:
@@ -115,6 +119,7 @@ def _plan(read: spec.Spec, runtime: Runtime) -> core.Plan:
         steps=tuple(core.Step(step.weight, step.hold, step.min_requests, step.approval) for step in read.ramp.steps),
         guardrails=tuple(read_guardrail(rail, template_of(rail, runtime, traffic)) for rail in read.guardrails),
         ready_deadline=read.serving.ready_deadline,
+        effect_deadline=read.ramp.effect_deadline,
     )
 
 

@@ -12,7 +12,7 @@ from modelramp.api.gates import Gates
 from modelramp.api.guardrail import Guardrail
 from modelramp.api.policy import Policy
 from modelramp.api.rules import Block, Rule
-from modelramp.api.scalars import Approval, Count, Duration, ModelName, Percent, Version
+from modelramp.api.scalars import Approval, Count, Duration, ModelName, Percent, PositiveDuration, Version
 from modelramp.api.serving import Serving
 from modelramp.api.traffic import Traffic
 
@@ -87,6 +87,8 @@ class Ramp(Block):
         _TO_ALL,
     ] = (_step(1), _step(10), _step(50), _step(100))
     """Shares in rising order; the last is 100."""
+    effect_deadline: PositiveDuration = timedelta(minutes=2)
+    """For how long the proxies may take to follow a write, before the candidate is taken back."""
 
 
 class Spec(Block):

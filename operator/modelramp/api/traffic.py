@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
+from modelramp.api.pods import Kubernetes
 from modelramp.api.rules import Block, Rule, matches
 from modelramp.api.scalars import ObjectName, Query
 
@@ -86,6 +87,14 @@ class IstioPatch(Block):
     )
 
 
+class IstioDestinationRule(Block):
+    """A DestinationRule NAME-vN for each version, made and deleted with it. Without it there is none."""
+
+    traffic_policy: Annotated[Kubernetes, Field(min_length=1)]
+    """Its spec.trafficPolicy, such as connectionPool or tls, which Istio checks. Outlier detection hides a bad
+    candidate: its pods are ejected one by one."""
+
+
 class Istio(Block):
     """An Istio VirtualService, owned in one of three ways. HTTP and gRPC routes are both in its spec.http."""
 
@@ -95,6 +104,8 @@ class Istio(Block):
     """The operator makes the VirtualService NAME, and yours refers to it by http[].delegate."""
     patch: IstioPatch | None = None
     """The operator changes the numbers of one route in a VirtualService of yours."""
+    destination_rule: IstioDestinationRule | None = None
+    """How proxies talk to the versions."""
     requests_query: Query | None = None
     """PromQL for how many requests {{version}} has been sent, live and mirrored together, as a counter; by default
     istio_requests_total, of the source for live requests and of the destination for mirrored ones. By it the operator

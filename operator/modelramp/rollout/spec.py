@@ -168,7 +168,8 @@ class IstioTraffic:
     """The split is written to an Istio VirtualService.
 
     `virtual_service` and `route` name what is patched; `hosts` and `gateways` are those of an object that is created.
-    `requests_query` counts the requests of a version, empty for Istio's own counters.
+    `requests_query` counts the requests of a version, empty for Istio's own counters. `connections` is the
+    trafficPolicy of the DestinationRule that each version gets, plain Istio values; empty for no DestinationRule.
     """
 
     holding: Holding
@@ -177,6 +178,7 @@ class IstioTraffic:
     hosts: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
     requests_query: str = ""
+    connections: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 class GatewayKind(Enum):
