@@ -131,7 +131,7 @@ class GatewayEffect:
         rejection = rejection_of(obj)
         if not rejection or not isinstance(reading, Value):
             return reading
-        return Value(replace(reading.value, in_effect=None, detail=rejection, scarce=False))
+        return Value(replace(reading.value, in_effect=None, detail=rejection, rejection=rejection, scarce=False))
 
 
 class GatewayFeatures:

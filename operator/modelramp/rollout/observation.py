@@ -166,7 +166,8 @@ class Effect:
     requests sent to each version, live and mirrored together; they only grow, but for restarts of a proxy.
     `active` are requests in flight now, `unreachable` the versions that a proxy knows it cannot connect to: a pod
     can be ready before its Service leads to it. `scarce` tells that too few requests have come to know whether the
-    stored split is in effect, and that none of them speaks against it.
+    stored split is in effect, and that none of them speaks against it. `rejection` is what the router says against the
+    route itself; unlike `detail` it does not change with each request.
     """
 
     in_effect: Split | None
@@ -175,6 +176,7 @@ class Effect:
     detail: str = ""
     unreachable: frozenset[str] = frozenset()
     scarce: bool = False
+    rejection: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _unrouted(turn: Turn, attempt: Attempt, following: SignalKind) -> Signal | N
     if following is SignalKind.SHADOW and isinstance(route, Value) and route.value.refuses:
         return _hold("MirrorNotSupported", route.value.refuses)
     if following is not SignalKind.FINISH and not converged(turn.status, turn.seen):
-        return _hold("WaitingForEffect", "waiting until the router has taken up the present split")
+        return _hold("WaitingForEffect", f"waiting until the router has taken up the present split{_objection(turn)}")
     if isinstance(effect, Value) and attempt.version in effect.value.unreachable:
         return _hold("WaitingForEffect", f"waiting until the router can connect to version {attempt.version}")
     return None
@@ -160,7 +160,12 @@ def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
 def _awaited_effect(turn: Turn) -> tuple[str, str]:
     if is_scarce(turn.status, turn.seen):
         return "TooFewRequests", "the split is stored; too few requests have come to see whether it is in effect"
-    return "WaitingForEffect", "waiting until the router has taken up the split"
+    return "WaitingForEffect", f"waiting until the router has taken up the split{_objection(turn)}"
+
+
+def _objection(turn: Turn) -> str:
+    effect = turn.seen.effect
+    return f": {effect.value.rejection}" if isinstance(effect, Value) and effect.value.rejection else ""
 
 
 def demands(turn: Turn, attempt: Attempt) -> tuple[timedelta, int, str]:
