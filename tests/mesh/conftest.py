@@ -1,4 +1,4 @@
-"""Fixtures of the mesh: istiod and one sidecar for the session. Skipped, saying so, where there is no istiod."""
+"""Fixtures of the mesh: one istiod for the session. Skipped, saying so, where there is no istiod."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.adapters.real import install_definition
 from tests.adapters.routes import install_definitions
 from tests.controlplane import ApiServer
 from tests.mesh.istiod import NAMESPACE, PROGRAM, VARIABLE, Istiod, find_istiod, running_istiod
-from tests.mesh.sidecar import Sidecar, running_sidecar
 from tests.whole.stage import Stage, staged
 
 KINDS = PLURALS | {"workloadentries.networking.istio.io"}
@@ -51,13 +50,6 @@ def istiod(
 ) -> Iterator[Istiod]:
     """Give a running istiod."""
     with running_istiod(istiod_program, meshed_server, tmp_path_factory.mktemp("istiod")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def sidecar(istiod: Istiod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
-    """Give the sidecar of a client."""
-    with running_sidecar(istiod, tmp_path_factory.mktemp("sidecar")) as running:
         yield running
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,17 @@ class Istiod:
     """A running istiod; proxies ask it at this port of the loopback, in plain text."""
 
     port: int
+    process: Supervised
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop it where it is: proxies go on with what they have."""
+        group = self.process.shell.pid
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(group, signal.SIGCONT)
 
 
 def find_istiod() -> Path | None:
@@ -49,14 +61,14 @@ def running_istiod(program: Path, server: ApiServer, directory: Path) -> Iterato
     """Run istiod on an API server that has the namespace `istio-system` and Istio's kinds."""
     mesh = directory / "mesh.json"
     mesh.write_text(json.dumps({"enableAutoMtls": False}))
-    process, istiod = first_that_starts(lambda: _start(program, server, mesh))
+    istiod = first_that_starts(lambda: _start(program, server, mesh))
     try:
         yield istiod
     finally:
-        process.stop()
+        istiod.process.stop()
 
 
-def _start(program: Path, server: ApiServer, mesh: Path) -> tuple[Supervised, Istiod]:
+def _start(program: Path, server: ApiServer, mesh: Path) -> Istiod:
     port, http, monitoring = free_port(), free_port(), free_port()
     options = {
         "kubeconfig": server.kubeconfig,
@@ -78,7 +90,7 @@ def _start(program: Path, server: ApiServer, mesh: Path) -> tuple[Supervised, Is
     ]
     process = Supervised.start(command, mesh.with_name("istiod.log"))
     process.await_answer(lambda: _ready(f"http://127.0.0.1:{http}/ready"))
-    return process, Istiod(port)
+    return Istiod(port, process)
 
 
 def _ready(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""A client's sidecar: a stock Envoy that has everything of its route from istiod, and says of each request what it did.
+"""A client's sidecar or a gateway: a stock Envoy that has its route from istiod, and says of each request what it did.
 
 Istio's own proxy counts `istio_requests_total` where a request that came in is logged. A stock Envoy has no such
 filter; its access log is written at the same place, so that copies are in neither. The log stands in for the counter.
@@ -25,6 +25,31 @@ _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _LINE = "%UPSTREAM_CLUSTER_RAW% %RESPONSE_CODE%\n"
 
 
+@dataclass(frozen=True)
+class Role:
+    """What a proxy tells istiod of itself, and the route that it asks for."""
+
+    kind: str
+    address: str
+    name: str
+    namespace: str
+    route: str
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """Return Envoy's description of itself."""
+        here = f"{self.name}.{self.namespace}"
+        return {
+            "id": f"{self.kind}~{self.address}~{here}~{self.namespace}.svc.cluster.local",
+            "cluster": here,
+            "metadata": {"NAMESPACE": self.namespace, "CLUSTER_ID": "Kubernetes", "ISTIO_VERSION": "1.31.0"},
+        }
+
+
+CLIENT = Role("sidecar", "10.244.0.50", "client", "default", "80")
+"""Its route has the name of the Services' port."""
+
+
 @dataclass
 class Sidecar:
     """A running Envoy: where requests go in, and what became of those that are done."""
@@ -49,19 +74,19 @@ class Sidecar:
 
 
 @contextmanager
-def running_sidecar(istiod: Istiod, directory: Path, route: str = "80") -> Iterator[Sidecar]:
-    """Run Envoy with the route of this name, which in a sidecar is the Service's port."""
-    process, sidecar = first_that_starts(lambda: _start(istiod, directory, route))
+def running_sidecar(istiod: Istiod, directory: Path, role: Role = CLIENT) -> Iterator[Sidecar]:
+    """Run Envoy in a role."""
+    process, sidecar = first_that_starts(lambda: _start(istiod, directory, role))
     try:
         yield sidecar
     finally:
         process.stop()
 
 
-def _start(istiod: Istiod, directory: Path, route: str) -> tuple[Supervised, Sidecar]:
+def _start(istiod: Istiod, directory: Path, role: Role) -> tuple[Supervised, Sidecar]:
     http, admin, log = free_port(), free_port(), directory / "requests.log"
     log.touch()
-    config = _bootstrap(istiod, http, admin, route, log)
+    config = _bootstrap(istiod, http, admin, role, log)
     options = [
         "--concurrency",
         "1",
@@ -84,7 +109,7 @@ def _is_live(admin: str) -> bool:
     return False
 
 
-def _bootstrap(istiod: Istiod, http: int, admin: int, route: str, log: Path) -> dict[str, Any]:
+def _bootstrap(istiod: Istiod, http: int, admin: int, role: Role, log: Path) -> dict[str, Any]:
     ads = {"ads": {}, "resource_api_version": "V3"}
     xds = {
         "api_type": "GRPC",
@@ -93,14 +118,10 @@ def _bootstrap(istiod: Istiod, http: int, admin: int, route: str, log: Path) -> 
     }
     return {
         "admin": {"address": _address(admin)},
-        "node": {
-            "id": "sidecar~10.244.0.50~client.default~default.svc.cluster.local",
-            "cluster": "client.default",
-            "metadata": {"NAMESPACE": "default", "CLUSTER_ID": "Kubernetes", "ISTIO_VERSION": "1.31.0"},
-        },
+        "node": role.node,
         "dynamic_resources": {"ads_config": xds, "cds_config": ads},
         "static_resources": {
-            "listeners": [{"name": "in", "address": _address(http), "filter_chains": [_filter_chain(route, log)]}],
+            "listeners": [{"name": "in", "address": _address(http), "filter_chains": [_filter_chain(role.route, log)]}],
             "clusters": [_xds_cluster(istiod)],
         },
     }

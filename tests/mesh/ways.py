@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelramp.adapters.kinds import HTTP_ROUTE, SERVICE, VIRTUAL_SERVICE
+from modelramp.adapters.gateway import PERCENT_MIRROR, WHOLE_MIRROR
+from modelramp.adapters.kinds import GATEWAY, HTTP_ROUTE, SERVICE, VIRTUAL_SERVICE
 from modelramp.rollout.templates import ISTIO, ISTIO_LIVE
 from tests.adapters.routes import DELEGATE, HTTP, NAME, PATCH, gateway_route, virtual_service
+from tests.mesh.sidecar import Role
+from tests.mesh.versions import WORKLOAD_ENTRY
 from tests.mesh.world import Way
 
+FEATURES = (WHOLE_MIRROR, PERCENT_MIRROR)
 SHADOW = {"percent": 100, "minRequests": 150}
 
 
@@ -50,7 +54,30 @@ def http_route(namespace: str) -> Way:
     return Way(traffic, HTTP_ROUTE, "shop", host, (service, theirs), asked=asked)
 
 
-WAYS = {"create": create, "delegate": delegate, "patch": patch, "httpRoute": http_route}
+def gateway(namespace: str) -> Way:
+    """Return the way of a rule in the user's HTTPRoute on a Gateway, which mirrors half of the requests.
+
+    The Gateway is one that its user deploys: istiod knows its proxy by the Service that the Gateway names.
+    """
+    role = Role("router", "10.244.0.60", "public", namespace, "http.80")
+    labels, host = {"gateway": role.name}, f"{namespace}.example.com"
+    port = {"name": "http", "port": 80}
+    service = _made(SERVICE.api_version, "Service", role.name, {"selector": labels, "ports": [port]})
+    proxy = _made(
+        WORKLOAD_ENTRY.api_version, WORKLOAD_ENTRY.name, role.name, {"address": role.address, "labels": labels}
+    )
+    address = {"type": "Hostname", "value": f"{role.name}.{namespace}.svc.cluster.local"}
+    listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+    spec = {"gatewayClassName": "istio", "addresses": [address], "listeners": [listener]}
+    theirs = gateway_route(HTTP_ROUTE, {f"{NAME}-v1": 100})
+    theirs["spec"]["hostnames"] = [host]
+    theirs["spec"]["rules"] = [rule for rule in theirs["spec"]["rules"] if rule["name"] != "cart"]
+    before = (service, proxy, _made(GATEWAY.api_version, GATEWAY.name, role.name, spec), theirs)
+    half = {"percent": 50, "minRequests": 100}
+    return Way(HTTP, HTTP_ROUTE, "shop", host, before, half, role=role, features=FEATURES)
+
+
+WAYS = {"create": create, "delegate": delegate, "patch": patch, "httpRoute": http_route, "gateway": gateway}
 
 
 def _made(api_version: str, kind: str, name: str, spec: Any) -> dict[str, Any]:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
-from modelramp.adapters.kinds import MODEL_DEPLOYMENT, Kind
+from modelramp.adapters.kinds import (
+    EVENT,
+    GATEWAY,
+    GATEWAY_CLASS,
+    HTTP_ROUTE,
+    MODEL_DEPLOYMENT,
+    SERVICE,
+    VIRTUAL_SERVICE,
+    Kind,
+)
 from modelramp.ports import Ref
 from modelramp.rollout.queries import service
 from tests.adapters.routes import NAME, rule_of, weights_of
-from tests.mesh.sidecar import Sidecar
-from tests.mesh.versions import Version, serving_versions
+from tests.mesh.sidecar import CLIENT, Role, Sidecar
+from tests.mesh.versions import WORKLOAD_ENTRY, Version, serving_versions
 from tests.prometheus_server import PrometheusServer
+from tests.whole.admin import MERGE, Admin
 from tests.whole.data_path import Load, loading
 from tests.whole.manifests import model, steps
 from tests.whole.observer import Trace, observing
@@ -43,6 +53,10 @@ class Way:
     shadow: Mapping[str, Any] | None = None
     asked: Mapping[str, str] = field(default_factory=lambda: {"template": "error-rate"})
     """What the guardrail asks."""
+    role: Role = CLIENT
+    """The proxy that clients go through."""
+    features: tuple[str, ...] = ()
+    """What the GatewayClass is said to support; istiod leaves that to whoever runs it."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,11 @@ class MeshWorld:
 
     async def until_weight(self, version: str, percent: int, within: float = 60.0) -> None:
         """Wait until a version has this share in the stored route."""
-        await self.trace.until(lambda: self.weights().get(version, 0) == percent, f"{version}={percent}", within)
+
+        def stands() -> str:
+            return f"version {version} has {percent} %; it is {self.weights()}, {self.trace.status(self.ref)}"
+
+        await self.trace.until(lambda: self.weights().get(version, 0) == percent, stands, within)
 
     def weights(self) -> dict[str, int]:
         """Return the stored shares, versions without traffic left out."""
@@ -119,14 +137,28 @@ async def playing(
         counting = asyncio.create_task(_count(prometheus, sidecar, ref, versions))
         stack.callback(counting.cancel)
         for obj in way.theirs:
-            await stage.admin.create({**obj, "metadata": {**obj["metadata"], "namespace": namespace}})
-        trace = await stack.enter_async_context(observing(stage.admin, namespace, (MODEL_DEPLOYMENT, way.kind)))
+            await stage.admin.request("POST", _THEIRS[obj["kind"]].path(namespace), obj)
+        if way.features:
+            await _declare(stage.admin, way.features)
+        trace = await stack.enter_async_context(observing(stage.admin, namespace, (MODEL_DEPLOYMENT, EVENT, way.kind)))
         operator = await stack.enter_async_context(stage.operator(namespace, environment=environment))
         await stage.admin.create(_manifest(ref, way))
         await trace.until_phase(ref, "Promoted", "1", within=60)
         await _until_served(sidecar, way)
         load = await stack.enter_async_context(loading(sidecar.http, RATE, host=way.host))
         yield MeshWorld(stage, ref, way, trace, versions, sidecar, load, operator)
+
+
+_THEIRS = {kind.name: kind for kind in (SERVICE, VIRTUAL_SERVICE, HTTP_ROUTE, GATEWAY, WORKLOAD_ENTRY)}
+
+
+async def _declare(admin: Admin, features: Iterable[str]) -> None:
+    """Write into the status of istiod's GatewayClass what it supports, once istiod has made the class."""
+    async with asyncio.timeout(30):
+        while (await admin.get(GATEWAY_CLASS, "", "istio") or {}).get("status") is None:  # noqa: ASYNC110 no bell
+            await asyncio.sleep(0.05)
+    status = {"status": {"supportedFeatures": [{"name": name} for name in sorted(features)]}}
+    await admin.request("PATCH", GATEWAY_CLASS.path(None, "istio", "status"), status, MERGE)
 
 
 def _manifest(ref: Ref, way: Way) -> dict[str, Any]:
@@ -165,7 +197,7 @@ def _series(sidecar: Sidecar, ref: Ref, versions: Mapping[str, Version]) -> Iter
     for version in versions.values():
         workload = service(ref.name, version.number)
         at = f'destination_workload="{workload}",destination_workload_namespace="{ref.namespace}"'
-        ours = f'namespace="{ref.namespace}",model="{MODEL}",version="{version.number}"'
+        ours = f'namespace="{ref.namespace}",model="{MODEL}.{ref.namespace}",version="{version.number}"'
         for code, count in version.answers.items():
             yield f'istio_requests_total{{reporter="destination",{at},response_code="{code}"}}', count
             yield f'modelramp_requests_total{{{ours},code="{code}"}}', count
