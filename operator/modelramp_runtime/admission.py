@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from modelramp_runtime.refusal import Kind, RequestError
@@ -38,7 +39,8 @@ class Admission:
             raise RequestError(Kind.OVERLOADED, "The server has as many requests as it can take; try again.")
         self._taken += 1
         job = _Job(work, self._free)
-        future = self._pool.submit(job.work)
+        # What the model traces or logs belongs to this request.
+        future = self._pool.submit(copy_context().run, job.work)
         timer = job.loop.call_later(max(seconds, 0), job.expire)
         try:
             return await job.answer

@@ -32,6 +32,7 @@ from modelramp_runtime.refusal import Kind, RequestError
 from modelramp_runtime.scoring import Invocation, Scored, Scorer
 from modelramp_runtime.settings import LogRequests, Settings
 from modelramp_runtime.siblings import Question, Siblings
+from modelramp_runtime.tracing import Tracing
 
 LOG = logging.getLogger("modelramp.server")
 JSON = "application/json"
@@ -73,8 +74,11 @@ class Outcome:
 class ModelServer:
     """One model version behind HTTP. `app` is the ASGI application."""
 
-    def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics, siblings: Siblings) -> None:
+    def __init__(
+        self, settings: Settings, scorer: Scorer, metrics: Metrics, siblings: Siblings, tracing: Tracing
+    ) -> None:
         self.settings, self._scorer, self._metrics, self.siblings = settings, scorer, metrics, siblings
+        self._tracing = tracing
         self._admission = Admission(settings.threads, settings.queue)
         self._readiness = Readiness()
         self._identity = {
@@ -112,6 +116,7 @@ class ModelServer:
             for task in tasks:
                 task.cancel()
             self._admission.close()
+            await asyncio.to_thread(self._tracing.close)
 
     async def _try_once(self) -> None:
         """Make the first prediction; readiness hangs on it."""
@@ -170,7 +175,10 @@ class ModelServer:
         started = time.perf_counter()
         caller = Caller.read(request.headers)
         self._metrics.arrived(caller.arm)
-        outcome = await self._outcome(request, caller, started)
+        about = {"modelramp.model": self.settings.model_name, "modelramp.version": self.settings.model_version}
+        with self._tracing.request(request.url.path, request.headers, **about, **{"modelramp.arm": caller.arm}) as span:
+            outcome = await self._outcome(request, caller, started)
+            span.end(outcome.status, outcome.policy, outcome.kind)
         seconds = time.perf_counter() - started
         self._metrics.answered(caller.arm, outcome.status, seconds, len(outcome.body))
         self._log_answer(caller, outcome, seconds)

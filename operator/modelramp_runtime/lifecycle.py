@@ -22,6 +22,7 @@ from modelramp_runtime.policy import Rules
 from modelramp_runtime.scoring import Scorer
 from modelramp_runtime.settings import Preload, Settings
 from modelramp_runtime.siblings import Siblings
+from modelramp_runtime.tracing import start_tracing
 from modelramp_runtime.workers import run_workers
 
 LOG = logging.getLogger("modelramp.lifecycle")
@@ -65,7 +66,9 @@ def read_model(settings: Settings, metrics: Metrics) -> Model:
 def make_server(settings: Settings, model: Model, metrics: Metrics, siblings: Siblings = ALONE) -> ModelServer:
     """Put the server together."""
     rules = Rules(settings.policy_dir, settings.policy_kept_dir, metrics)
-    return ModelServer(settings, Scorer(model, metrics, rules, settings.non_finite), metrics, siblings)
+    # After the fork: its exporter is a thread.
+    tracing = start_tracing(os.environ, settings.model_name, settings.model_version)
+    return ModelServer(settings, Scorer(model, metrics, rules, settings.non_finite), metrics, siblings, tracing)
 
 
 def serve(settings: Settings) -> int:
