@@ -227,6 +227,18 @@ def test_the_end_of_a_namespace_is_held_up_by_nothing(team: Team) -> None:
     assert team.send("controller", "DELETE", "serving") == ""
 
 
+def assert_labels_and_pins(team: Team) -> None:
+    """Assert that an override gets under a policy by no change of labels, and that a way back is not asked."""
+    overridden = body_of("overridden", gates={"overrides": OVERRIDES})
+    overridden["metadata"]["labels"] = {"risk": "tier3"}
+    assert team.send("colleague", "POST", "", overridden, dry=False) == ""
+    labels = {"metadata": {"labels": {"risk": "tier1"}}}
+    assert "may not override metric:auc" in team.send("colleague", "PATCH", "overridden", labels)
+    assert team.send("officer", "PATCH", "overridden", labels, dry=False) == ""
+    back = {"spec": {"model": {"version": "7"}}}
+    assert team.send("colleague", "PATCH", "overridden", back) == ""
+
+
 def test_a_policy_says_to_whom_it_allows_an_override(team: Team) -> None:
     for who, group in (("officer", "risk-officers"), ("colleague", "system:authenticated")):
         team.people[who] = team.server.mint(team.user(who), group)
@@ -253,5 +265,6 @@ def test_a_policy_says_to_whom_it_allows_an_override(team: Team) -> None:
         assert "may not override signature" in team.send("officer", "PATCH", "draft", change)
         elsewhere = body_of("new", paused=True, gates={"overrides": OVERRIDES}) | {"metadata": {"name": "new"}}
         assert team.send("colleague", "POST", "", elsewhere) == ""
+        assert_labels_and_pins(team)
     finally:
         team.server.request("DELETE", path)
