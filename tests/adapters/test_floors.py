@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from modelramp.adapters import floors
 from modelramp.adapters.floors import ClusterFloors, _parsed
 from modelramp.adapters.kinds import PROMOTION_POLICY
 from modelramp.adapters.kubernetes import Cluster
@@ -102,6 +103,23 @@ async def test_a_label_of_the_namespace_arrives_too(real: RealCluster, policies:
         rollout,
         lambda found: isinstance(found, Value) and found.value.subject.namespace_labels.get("env") == "production",
     )
+
+
+async def test_where_nothing_changes_nothing_is_read_again(real: RealCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(floors, "WATCH", 1)
+    asked: list[str] = []
+    cluster = await Cluster.connect(
+        real.server.kubeconfig, on_call=lambda verb, plural, *_: asked.append(f"{verb} {plural}")
+    )
+    running = asyncio.create_task(ClusterFloors(cluster).run())
+    try:
+        async with asyncio.timeout(SOON):
+            while asked.count("WATCH promotionpolicies") < 3:  # noqa: ASYNC110 no bell
+                await asyncio.sleep(0.05)
+        assert [each for each in asked if each == "GET promotionpolicies"] == ["GET promotionpolicies"]
+    finally:
+        running.cancel()
+        await cluster.close()
 
 
 async def test_before_the_first_list_nothing_is_known(real: RealCluster) -> None:

@@ -78,19 +78,29 @@ class ClusterFloors:
     async def _changed(self, kind: Kind, listing: Listing | Failed) -> None:
         failed: object = listing
         if isinstance(listing, Listing):
-            failed = await self._wait(kind, listing.resource_version)
+            failed = await self._until_changed(kind, listing.resource_version)
         await asyncio.sleep(self._again if isinstance(failed, Failed) else TOGETHER)
 
-    async def _wait(self, kind: Kind, since: str) -> Failed | None:
-        """Wait until anything of a kind has changed since a resource version, WATCH seconds at the most."""
+    async def _until_changed(self, kind: Kind, since: str) -> Failed | None:
+        """Watch until anything of a kind has changed: a watch that ends in silence is opened again, nothing is read."""
+        while True:
+            silent = await self._wait(kind, since)
+            if not isinstance(silent, str):
+                return silent
+            since = silent
+            await asyncio.sleep(TOGETHER)
+
+    async def _wait(self, kind: Kind, since: str) -> str | Failed | None:
+        """Return None once anything has changed, after WATCH seconds of silence the version up to which nothing has."""
         query = {"resourceVersion": since, "timeoutSeconds": str(WATCH)}
         try:
             async for event in self._cluster.watch(kind, None, query):
                 if event["type"] != "BOOKMARK":
                     return None
+                since = event["object"]["metadata"]["resourceVersion"]
         except (ClientError, OSError, TimeoutError, ValueError, KeyError) as fault:
             return Failed(UNKNOWN, type(fault).__name__)
-        return None
+        return since
 
 
 class NoFloors:
