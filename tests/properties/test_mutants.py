@@ -137,7 +137,7 @@ MUTANTS = {
         "test_the_result", "gates/floor.py", "requests=max(gate.requests", "requests=min(gate.requests", "test_floor.py"
     ),
     "a floor does not ask who could take over": Mutant(
-        "test_the_result", "gates/floor.py", "if any(gate and gate.required for gate in floors)", "if False", "test_floor.py"
+        "test_the_result", "gates/floor.py", "any(gate.required for gate in every)", "all(gate.required for gate in every)", "test_floor.py"
     ),
     "a change of policies reaches what runs": Mutant(
         "test_a_change_of_policies", "machine.py", "held_to(turn, attempt) if attempt and turn.status.phase is Phase.GATING else None",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from modelramp.rollout.gates.case import LONGEST_DETAIL, cut
@@ -177,7 +177,15 @@ def _staging(own: StagingGate | None, floors: list[StagingGate | None]) -> Stagi
 
 
 def _rollback(own: RollbackGate | None, floors: list[RollbackGate | None]) -> RollbackGate | None:
-    return RollbackGate() if any(gate and gate.required for gate in floors) else own
+    """Require it where anybody does; of all else that it can ask, which is a most, the least holds."""
+    asked = [gate for gate in floors if gate and gate != RollbackGate(required=False)]
+    if not asked:
+        return own
+    every = [*asked, own] if own else asked
+    mosts = [each.name for each in fields(RollbackGate) if each.name != "required"]
+    given = {name: [value for gate in every if (value := getattr(gate, name)) is not None] for name in mosts}
+    least = {name: min(values) for name, values in given.items() if values}
+    return RollbackGate(required=any(gate.required for gate in every), **least)
 
 
 SINGLE = (

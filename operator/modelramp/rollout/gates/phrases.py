@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import timedelta
 from functools import singledispatch
 
@@ -72,7 +73,14 @@ def _staging(gate: StagingGate) -> str:
 
 @phrase.register
 def _rollback(gate: RollbackGate) -> str:
-    return f"required {str(gate.required).lower()}"
+    asked = [(each.name, getattr(gate, each.name)) for each in fields(gate) if each.name != "required"]
+    mosts = [f"{_camel(name)} {text(most)}" for name, most in asked if most is not None]
+    return ", ".join([f"required {str(gate.required).lower()}", *mosts])
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def _bounds(gate: MetricGate | FairnessGate | CoverageGate) -> Iterator[str]:
