@@ -11,7 +11,7 @@ from typing import assert_never
 from modelramp.observe import observe
 from modelramp.perform import perform
 from modelramp.ports import Conflict, Deposed, Done, Ports, Ref, Rollout, Written
-from modelramp.rollout.actions import SetTraffic
+from modelramp.rollout.actions import Release, SetTraffic
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.guardrails import Evidence
 from modelramp.rollout.observation import Failed, NoData, Value
@@ -59,6 +59,9 @@ class Reconciler:
         decision = decide(rollout.spec, rollout.status, seen, evidence, claimed=rollout.claimed)
         self._evidence[rollout.ref] = decision.evidence
         written = await (self._retreat if decision.retreats else self._progress)(rollout, decision)
+        if isinstance(written, Failed) and Release() in decision.actions:
+            # It was decided only because nothing is left to wait for, or no time: a refused write holds nobody.
+            written = await perform(self._ports, rollout, (Release(),))
         return self._conclude(decision, written)
 
     async def _filled(self, rollout: Rollout) -> Rollout:

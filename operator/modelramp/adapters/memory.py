@@ -93,7 +93,7 @@ class MemoryObjects:
 
     async def remember(self, rollout: Rollout, status: Status) -> Written:
         """Write the status if nobody wrote since."""
-        if refused := _refused(self._world, self._lease):
+        if refused := _refused(self._world, self._lease) or self._world.reach("status"):
             return refused
         found = self._world.objects.get(rollout.ref)
         if found is None or str(found.version) != rollout.resource_version:
@@ -195,7 +195,7 @@ class MemoryTraffic:
 
     async def write(self, rollout: Rollout, wanted: SetTraffic) -> Written:
         """Store the split; a retreat whatever else was written, anything else only on what was read last."""
-        if refused := _refused(self._world, self._lease):
+        if refused := _refused(self._world, self._lease) or self._world.reach("routes"):
             return refused
         if sum(wanted.split.weights.values()) != 100:
             raise ValueError(f"split: {dict(wanted.split.weights)} must add up to 100")
