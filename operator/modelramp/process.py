@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +29,7 @@ from modelramp.rollout.observation import Failed
 from modelramp.sampling import BackgroundSampler
 from modelramp.settings import Settings
 from modelramp.telemetry import Backlog, Postings, Rollouts, Standing, Telemetry
+from modelramp.territory import Territory
 from modelramp.wiring import World, wire
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Leadership:
 
     store: Store
     queue: Queue[Ref]
+    territory: Territory
     relist: Relist
     watches: handlers.Watches
     outage: Outage
@@ -52,6 +54,12 @@ class Leadership:
     post_events: Callable[[], Coroutine[Any, Any, None]]
     follow_floors: Callable[[], Coroutine[Any, Any, None]]
     synced: bool = False
+
+    def serve(self, namespaces: Sequence[str]) -> None:
+        """Read and watch these namespaces, empty for all."""
+        self.relist = replace(self.relist, namespaces=namespaces)
+        self.watches = replace(self.watches, namespaces=namespaces)
+        self.reflectors = [replace(each, namespaces=namespaces) for each in self.reflectors]
 
     def wake_all(self) -> None:
         """Give every object a turn."""
@@ -143,14 +151,13 @@ class Process:
         queue = self._queue(
             store, Reconciler(wired.ports, BackgroundSampler(wired.ports.metrics, self._clock, self._wake))
         )
-        relist = Relist(cluster, store, handlers.WATCHED, handlers.selector, settings.namespaces)
-        watches = handlers.Watches(store, self._wake, self._clock, settings.kubeconfig, settings.namespaces)
+        relist = Relist(cluster, store, handlers.WATCHED, handlers.selector)
+        watches = handlers.Watches(store, self._wake, self._clock, settings.kubeconfig)
         reflectors = [
-            Reflector(cluster, store, kind, self._wake, settings.namespaces, settings.relist_seconds)
-            for kind in OPTIONAL_KINDS
+            Reflector(cluster, store, kind, self._wake, every=settings.relist_seconds) for kind in OPTIONAL_KINDS
         ]
-        jobs = (wired.events.run, wired.floors.run)
-        self._led = Leadership(store, queue, relist, watches, outage, reflectors, *jobs)
+        territory, jobs = Territory(cluster, settings.namespaces), (wired.events.run, wired.floors.run)
+        self._led = Leadership(store, queue, territory, relist, watches, outage, reflectors, *jobs)
         self.telemetry.show(Backlog(queue))
         self.telemetry.show(Rollouts(store))
         self.telemetry.show(Postings(wired.events))
@@ -178,6 +185,8 @@ class Process:
 
     async def _work(self, led: Leadership) -> None:
         """Read everything before the first turn: what is not seen yet must not look as if it did not exist."""
+        namespaces = await led.territory.until_open()
+        led.serve(namespaces)
         await led.relist.until_complete()
         led.synced = True
         log.info("read everything", extra={"objects": len(led.store.refs())})
@@ -187,6 +196,7 @@ class Process:
         await ends(
             watches=led.watches.run(self._stop_watches, self._take_signals),
             relist=led.relist.forever(every, led.queue.wake, self.telemetry.repaired),
+            namespaces=led.territory.until_changed(namespaces, every),
             events=led.post_events(),
             floors=led.follow_floors(),
             **{reflector.kind.plural: reflector.run() for reflector in led.reflectors},
