@@ -165,3 +165,9 @@ class TestRefusals:
     )
     def test_name_the_value(self, values: dict[str, Any], said: str) -> None:
         assert said in refusal(values)
+
+
+def test_namespaces_that_look_like_numbers_stay_names() -> None:
+    objects = rendered({"namespaces": ["123"], "runtimes": {}}, namespace="1e3")
+    found = {each["metadata"]["namespace"] for each in objects if "namespace" in each["metadata"]}
+    assert found == {"123", "1e3"}
