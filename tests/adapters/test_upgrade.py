@@ -161,3 +161,16 @@ async def test_a_router_is_renewed_when_the_next_attempt_begins(
     assert await process.routers.ensure(rollout) == Done()
     assert await router_image(real) == NEWER_ROUTER.operator_image
     assert process.routers.are_current(rollout)
+
+
+async def test_a_router_pulls_its_images_as_the_models_do(real: RealCluster, rollout: Rollout) -> None:
+    process = real.process()
+    await process.list_all(real.namespace, *WATCHED)
+    secrets = replace(rollout.spec, serving=replace(rollout.spec.serving, image_pull_secrets=("registry",)))
+    asked = replace(rollout, spec=secrets, status=replace(rollout.status, phase=Phase.RAMPING))
+    assert not process.routers.are_current(asked)
+    assert await process.routers.ensure(asked) == Done()
+    assert (await template(real, f"{NAME}-router"))["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert process.routers.are_current(asked)
+    assert await process.routers.ensure(replace(asked, spec=rollout.spec)) == Done()
+    assert "imagePullSecrets" not in (await template(real, f"{NAME}-router"))["spec"]

@@ -65,19 +65,20 @@ class Routers:
                 return is_deployed(live, wanted, keeps_pods=_keeps_pods(rollout))
             return is_as_rendered(live, wanted)
 
-        return self._conformity.holds(live, (rollout.ref, rollout.uid, _replicas(rollout), _keeps_pods(rollout)), judge)
+        asked = (rollout.ref, rollout.uid, _replicas(rollout), _pull_secrets(rollout), _keeps_pods(rollout))
+        return self._conformity.holds(live, asked, judge)
 
     def _render(self, rollout: Rollout) -> list[Object]:
         ref = rollout.ref
-        settings = replace(self._settings, replicas=_replicas(rollout))
+        settings = replace(self._settings, replicas=_replicas(rollout), image_pull_secrets=_pull_secrets(rollout))
         rendered = render_router(ref.namespace, ref.name, settings)
         ordered = sorted(rendered, key=lambda obj: obj["kind"] == DEPLOYMENT.name)
         # Also of what is not watched: the Deployment's stamp stands for all.
         stamp = hash_of(*(obj if obj is not ordered[-1] else _without_pods(obj) for obj in ordered))
         owner = [owner_reference(ref.name, rollout.uid)]
         owned = [_with(obj, ownerReferences=owner, annotations={REST: stamp}) for obj in ordered]
-        # Nobody asks for anything of a router's pods: it is always the same wish.
-        return [*owned[:-1], stamped(owned[-1], asked="router")]
+        # All that is asked of a router's pods is how to pull their images.
+        return [*owned[:-1], stamped(owned[-1], asked=" ".join(["router", *settings.image_pull_secrets]))]
 
 
 def _keeps_pods(rollout: Rollout) -> bool:
@@ -96,6 +97,10 @@ def _replicas(rollout: Rollout) -> int:
     if not isinstance(traffic, ConfigMapTraffic):
         raise TypeError(f"{rollout.ref} has no router: its traffic is {type(traffic).__name__}")
     return traffic.router_replicas
+
+
+def _pull_secrets(rollout: Rollout) -> tuple[str, ...]:
+    return rollout.spec.serving.image_pull_secrets
 
 
 def _without_pods(deployment: Object) -> Object:

@@ -70,7 +70,7 @@ class Serving(Block):
     image_pull_secrets: Annotated[
         tuple[ImagePullSecret, ...], Field(max_length=20, json_schema_extra=_MAP_BY_NAME)
     ] = ()
-    """Secrets with which the images are pulled."""
+    """Secrets with which the images are pulled: of the models, of their rehearsals and of the router."""
     pod_template: Kubernetes | None = None
     """Anything else of the pods: metadata.labels, metadata.annotations and spec, merged strategically into what the
     operator makes. The model server's container is called server, the one that fetches the model fetch, its volume

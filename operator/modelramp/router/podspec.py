@@ -44,6 +44,7 @@ class RouterSettings:
     operator_image: str = "modelramp/operator:latest"
     envoy_image: str = "envoyproxy/envoy:v1.40.0"
     image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
     replicas: int = 2
     envoy_command: tuple[str, ...] = ("envoy",)
     follower_command: tuple[str, ...] = ("python", "-m", "modelramp.router")
@@ -161,7 +162,8 @@ def deployment(namespace: str, name: str, settings: RouterSettings) -> Manifest:
 def pod_spec(namespace: str, name: str, settings: RouterSettings) -> Manifest:
     """Return the pod: first files by the init container, then Envoy and the follower."""
     follower = follower_command(namespace, name, settings)
-    return {
+    secrets = [{"name": secret} for secret in settings.image_pull_secrets]
+    return ({"imagePullSecrets": secrets} if secrets else {}) | {
         "serviceAccountName": router_name(name),
         "securityContext": {
             "runAsNonRoot": True,
