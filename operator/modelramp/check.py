@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 import yaml
 
-from modelramp.api import GROUP, KIND, VERSION, Problem, read_spec
+from modelramp.api import GROUP, KIND, VERSION, Problem, find_problems, read_spec
 from modelramp.api.crd import MODEL_DEPLOYMENT, NAME_LIMIT, POLICY_NAME_LIMIT, PROMOTION_POLICY, Resource, root
 from modelramp.api.promotion import read_policy
 from modelramp.rollout.rulebook import PromotionPolicy
@@ -49,7 +49,7 @@ def check(file: str, text: str) -> Iterator[Result]:
     if not ours:
         yield Result(file, good=False, message=f"holds no {KIND} and no {PROMOTION_POLICY.kind}")
     for document in ours:
-        yield _judge(file, document)
+        yield from _judge(file, document)
 
 
 def _where(fault: yaml.YAMLError) -> str:
@@ -57,37 +57,45 @@ def _where(fault: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
 
 
-def _judge(file: str, document: Mapping[str, Any]) -> Result:
+def _judge(file: str, document: Mapping[str, Any]) -> Iterator[Result]:
     metadata = document.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     where = f"{file}: {name}" if isinstance(name, str) else file
-    read = _policy_or_problem if document["kind"] == PROMOTION_POLICY.kind else _spec_or_problem
-    found: PromotionPolicy | Spec | Problem = read(document, name)
-    if isinstance(found, Problem):
-        return Result(where, good=False, message=str(found))
-    if isinstance(found, PromotionPolicy):
-        return Result(where, good=True, message=f"good: policy {found.name}", found=found)
-    message = f"good: version {found.version} of {found.model_name}"
-    namespace, labels = document["metadata"].get("namespace") or "", document["metadata"].get("labels") or {}
-    return Result(where, good=True, message=message, found=found, namespace=namespace, labels=labels)
+    faults = _policy_faults if document["kind"] == PROMOTION_POLICY.kind else _spec_faults
+    found = list(faults(document, name))
+    yield from (Result(where, good=False, message=str(problem)) for problem in found)
+    if not found:
+        yield _good(where, document)
 
 
-def _spec_or_problem(document: Mapping[str, Any], name: object) -> Spec | Problem:
-    return (
-        _served_problem(document)
-        or _name_problem(name)
-        or unknown_field(document.get("spec"), _spec_schema(MODEL_DEPLOYMENT), "spec")
-        or read_spec(document)
-    )
+def _good(where: str, document: Mapping[str, Any]) -> Result:
+    """Return what is said of a document without faults."""
+    found = read_policy(document) if document["kind"] == PROMOTION_POLICY.kind else read_spec(document)
+    match found:
+        case PromotionPolicy():
+            return Result(where, good=True, message=f"good: policy {found.name}", found=found)
+        case Spec():
+            message = f"good: version {found.version} of {found.model_name}"
+            namespace, labels = document["metadata"].get("namespace") or "", document["metadata"].get("labels") or {}
+            return Result(where, good=True, message=message, found=found, namespace=namespace, labels=labels)
+        case Problem():
+            return Result(where, good=False, message=str(found))
+        case other:
+            assert_never(other)
 
 
-def _policy_or_problem(document: Mapping[str, Any], name: object) -> PromotionPolicy | Problem:
-    return (
-        _served_problem(document)
-        or _policy_name_problem(name)
-        or unknown_field(document.get("spec"), _spec_schema(PROMOTION_POLICY), "spec")
-        or read_policy(document)
-    )
+def _spec_faults(document: Mapping[str, Any], name: object) -> Iterator[Problem]:
+    yield from filter(None, (_served_problem(document), _name_problem(name)))
+    yield from unknown_fields(document.get("spec"), _spec_schema(MODEL_DEPLOYMENT), "spec")
+    yield from find_problems(document)
+
+
+def _policy_faults(document: Mapping[str, Any], name: object) -> Iterator[Problem]:
+    head = [problem for problem in (_served_problem(document), _policy_name_problem(name)) if problem]
+    yield from head
+    yield from unknown_fields(document.get("spec"), _spec_schema(PROMOTION_POLICY), "spec")
+    if not head and isinstance(read := read_policy(document), Problem):
+        yield read
 
 
 def _served_problem(document: Mapping[str, Any]) -> Problem | None:
@@ -126,21 +134,18 @@ def _spec_schema(resource: Resource) -> Mapping[str, Any]:
     return schema
 
 
-def unknown_field(value: object, schema: Mapping[str, Any], path: str) -> Problem | None:
-    """Return the first field that the schema does not have; the API server's strict mode refuses those."""
+def unknown_fields(value: object, schema: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """Yield every field that the schema does not have; the API server's strict mode refuses those."""
     if isinstance(value, list):
-        items = schema.get("items", {})
-        return _first(unknown_field(item, items, f"{path}[{index}]") for index, item in enumerate(value))
+        for index, item in enumerate(value):
+            yield from unknown_fields(item, schema.get("items", {}), f"{path}[{index}]")
     known = schema.get("properties")
     if not isinstance(value, dict) or known is None:
-        return None
-    for key in value:
-        if key not in known:
+        return
+    for key, item in value.items():
+        if key in known:
+            yield from unknown_fields(item, known[key], f"{path}.{key}")
+        else:
             near = difflib.get_close_matches(str(key), known, n=1)
             offer = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-            return Problem(f"{path}.{key}", "", f"is no field; {offer}")
-    return _first(unknown_field(item, known[key], f"{path}.{key}") for key, item in value.items())
-
-
-def _first(problems: Iterable[Problem | None]) -> Problem | None:
-    return next((problem for problem in problems if problem), None)
+            yield Problem(f"{path}.{key}", "", f"is no field; {offer}")

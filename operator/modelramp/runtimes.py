@@ -15,7 +15,7 @@ from modelramp.api.problem import Problem, problem_of
 from modelramp.api.profile import Profile, core_runtime
 from modelramp.api.run import Runtimes
 from modelramp.api.schema import structural
-from modelramp.check import unknown_field
+from modelramp.check import unknown_fields
 from modelramp.rollout.runtime import BUILT_IN, CUSTOM, Runtime
 
 SUFFIX = ".yaml"
@@ -37,7 +37,7 @@ def read_runtime(name: str, text: bytes) -> Runtime | Problem:
         return Problem(name, "", "is no YAML")
     if not isinstance(described, dict):
         return Problem(name, "", "must be a map")
-    if unknown := unknown_field(described, structural(Profile), name):
+    if unknown := next(unknown_fields(described, structural(Profile), name), None):
         return unknown
     try:
         return core_runtime(name, Profile.model_validate(described))

@@ -102,6 +102,25 @@ def test_a_mistake_is_told_with_its_field(
     assert said in capsys.readouterr().err
 
 
+def test_every_mistake_of_a_manifest_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = manifest(
+        model={"name": "fraud_v2_final", "version": "007"},
+        ramp={"steps": [{"weight": 50}, {"weight": 10}]},
+        shadw={},
+        guardrails=[{"name": "errors", "query": "up", "maxx": 1}],
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text.replace("fraud-detector", "fraud-v8")))
+    assert main(["check", "-"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    told = [line.removeprefix("-: fraud-v8: ").partition(":")[0] for line in said]
+    assert told == [
+        "metadata.name", "spec.guardrails[0].maxx", "spec.shadw",
+        "spec.model.name", "spec.model.version", "spec.ramp.steps", "spec.guardrails[0]",
+    ]  # fmt: skip
+
+
 def test_one_bad_file_among_good_ones_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(manifest())

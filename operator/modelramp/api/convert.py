@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 from modelramp.api import guardrail, spec
 from modelramp.api.codec import UnreadableError, dump, reader
 from modelramp.api.gateconvert import core_gates
-from modelramp.api.problem import Problem, problem_of
+from modelramp.api.problem import Problem, problem_of, problems_of
 from modelramp.api.run import Runtimes, core_serving, find_runtime, template_of
 from modelramp.api.traffic import ConfigMapRouter, GatewayRoute, Istio, Traffic
 from modelramp.rollout import spec as core
@@ -44,6 +44,16 @@ def read_spec(body: Mapping[str, Any], runtimes: Runtimes | None = None) -> core
         return problem
     runtime = find_runtime(read, runtimes, _traffic(read.traffic))
     return runtime if isinstance(runtime, Problem) else _core_spec(read, runtime)
+
+
+def find_problems(body: Mapping[str, Any]) -> list[Problem]:
+    """Return everything that is wrong with the spec of a ModelDeployment, as far as that is told without a cluster."""
+    try:
+        spec.Spec.model_validate(body.get("spec"))
+    except ValidationError as fault:
+        return problems_of(fault, "spec")
+    read = read_spec(body)
+    return [read] if isinstance(read, Problem) else []
 
 
 def _first_query_problem(read: spec.Spec) -> Problem | None:

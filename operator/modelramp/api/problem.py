@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,20 @@ class Problem:
 
 def problem_of(fault: ValidationError, root: str) -> Problem:
     """Return the first thing that is wrong below the field `root`."""
-    first = fault.errors(include_url=False)[0]
-    message = first["msg"].removeprefix("Input ")
-    path = _path(root, first["loc"]) + first.get("ctx", {}).get("at", "")
-    value = first["input"]
+    return problems_of(fault, root)[0]
+
+
+def problems_of(fault: ValidationError, root: str) -> list[Problem]:
+    """Return everything that is wrong below the field `root`."""
+    return [_problem(error, root) for error in fault.errors(include_url=False)]
+
+
+def _problem(error: ErrorDetails, root: str) -> Problem:
+    path = _path(root, error["loc"]) + error.get("ctx", {}).get("at", "")
+    value = error["input"]
     # What is set in the environment may be a secret.
-    is_shown = isinstance(value, str | int | float) and "env" not in first["loc"] and first["type"] != "missing"
-    return Problem(path, str(value)[:64] if is_shown else "", message)
+    is_shown = isinstance(value, str | int | float) and "env" not in error["loc"] and error["type"] != "missing"
+    return Problem(path, str(value)[:64] if is_shown else "", error["msg"].removeprefix("Input "))
 
 
 def _path(root: str, location: Sequence[int | str]) -> str:
