@@ -42,6 +42,8 @@ async def read(name: str, namespace: str | None, kubeconfig: Path | None) -> tup
     path = kubeconfig or usual_kubeconfig()
     if path is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise InquiryError("there is no kubeconfig: set KUBECONFIG, or give --kubeconfig FILE")
+    if path and os.pathsep not in str(path) and not path.exists():
+        raise InquiryError(f"there is no kubeconfig {path}: set KUBECONFIG, or give --kubeconfig FILE")
     try:
         where = namespace or _namespace(path)
         cluster = await Cluster.connect(path, deadline=10.0)

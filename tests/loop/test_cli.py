@@ -150,6 +150,8 @@ def test_explain_without_a_kubeconfig_says_what_to_do(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert main(["explain", "fraud-detector"]) == 1
     assert "set KUBECONFIG" in capsys.readouterr().err
+    assert main(["explain", "fraud-detector", "--kubeconfig", "/nowhere/config"]) == 1
+    assert capsys.readouterr().err.startswith("modelramp: there is no kubeconfig /nowhere/config: set KUBECONFIG")
 
 
 def test_a_small_command_imports_neither_kopf_nor_the_registry() -> None:
