@@ -43,7 +43,7 @@ TRANSITIONS: Mapping[Phase, Mapping[SignalKind, Phase]] = {
     _P.RAMPING: {**_ALWAYS, **_GUARDED, _S.SETTLE: _P.RAMPING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED},
     _P.PROMOTED: {
         _S.RELEASE: _P.RELEASED, _S.REPIN: _P.GATING, _S.RETURN: _P.PROMOTED, _S.WARM_UP: _P.STARTING,
-        _S.REVERT: _P.ROLLED_BACK, _S.ABORT: _P.ROLLED_BACK, _S.BREACH: _P.ROLLED_BACK,
+        _S.REVERT: _P.ROLLED_BACK, _S.ABORT: _P.ROLLED_BACK, _S.BREACH: _P.ROLLED_BACK, _S.RECALL: _P.REJECTED,
     },
     _P.ROLLED_BACK: _ALWAYS,
     _P.REJECTED: {**_ALWAYS, _S.BREACH: _P.ROLLED_BACK},
@@ -230,6 +230,10 @@ def _demote(status: Status, to: str, turn: Turn, signal: Signal) -> Status:
     )
 
 
+def _recall(turn: Turn, signal: Signal) -> Status:
+    return turn.status
+
+
 def _release(turn: Turn, signal: Signal) -> Status:
     return replace(turn.status, candidate=None)
 
@@ -240,6 +244,7 @@ _EFFECTS: Mapping[SignalKind, Callable[[Turn, Signal], Status]] = {
     _S.WARM_UP: _warm_up,
     _S.RETURN: _return,
     _S.RESTORE: _restore,
+    _S.RECALL: _recall,
     _S.REVERT: _revert,
     _S.ABORT: _fall_back,
     _S.BREACH: _fall_back,

@@ -28,6 +28,7 @@ EVENTS = {
     SignalKind.RETURN: ("Returned", True),
     SignalKind.WARM_UP: ("WarmingUp", True),
     SignalKind.REPIN: ("AttemptStarted", True),
+    SignalKind.RECALL: ("NotTriedAgain", False),
     SignalKind.BREACH: ("RolledBack", False),
     SignalKind.LOST: ("RolledBack", False),
     SignalKind.INEFFECTIVE: ("RolledBack", False),

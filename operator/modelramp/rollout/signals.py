@@ -11,7 +11,7 @@ from collections.abc import Callable
 from modelramp.rollout import policy, progress, traffic
 from modelramp.rollout.guardrails import blind, breached
 from modelramp.rollout.observation import Value
-from modelramp.rollout.status import Phase
+from modelramp.rollout.status import Phase, Rejection
 from modelramp.rollout.turn import (
     ATTEMPTING,
     UNREADABLE,
@@ -82,11 +82,12 @@ def _tried(turn: Turn, version: str) -> bool:
     """Tell whether this version is being tried, or was and failed."""
     attempt = turn.status.attempt
     running = turn.status.phase in ATTEMPTING and attempt is not None and attempt.version == version
-    return running or _rejected(turn, version)
+    return running or _rejection(turn, version) is not None
 
 
-def _rejected(turn: Turn, version: str) -> bool:
-    return any((known.version, known.fingerprint) == (version, turn.spec.fingerprint) for known in turn.status.rejected)
+def _rejection(turn: Turn, version: str) -> Rejection | None:
+    pin = version, turn.spec.fingerprint
+    return next((known for known in turn.status.rejected if (known.version, known.fingerprint) == pin), None)
 
 
 def _repin(turn: Turn) -> Signal | None:
@@ -96,6 +97,18 @@ def _repin(turn: Turn) -> Signal | None:
     if found or (stable is not None and stable.version == version) or turn.spec.aborted or _tried(turn, version):
         return None
     return Signal(SignalKind.REPIN, "Pinned", f"version {version} is pinned", version)
+
+
+def _recall(turn: Turn) -> Signal | None:
+    """Return that the pin stays out: what is promoted is another version, and must not be taken for it."""
+    stable, version = turn.status.stable, turn.spec.version
+    if turn.status.phase is not Phase.PROMOTED or stable is None or stable.version == version:
+        return None
+    if turn.spec.aborted:
+        return Signal(SignalKind.RECALL, "Aborted", f"spec.abort names version {version}", version)
+    known = _rejection(turn, version)
+    said = f"version {version} is not tried again until the spec changes: {known.message}" if known else ""
+    return Signal(SignalKind.RECALL, known.reason, said, version) if known else None
 
 
 def _breach(turn: Turn) -> Signal | None:
@@ -167,7 +180,7 @@ def _unreadable(turn: Turn) -> Signal | None:
 CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (
     _release, _revert, _abort, _restore, _return, _repin,
     _breach, _lost, _ineffective, _blind,
-    _settle, _pause, progress.judge,
+    _settle, _recall, _pause, progress.judge,
 )  # fmt: skip
 PROTECTION: tuple[Callable[[Turn], Signal | None], ...] = (
     _release, _revert, _breach, _lost, _ineffective, _blind, _settle, _unreadable,

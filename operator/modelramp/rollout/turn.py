@@ -30,6 +30,8 @@ class SignalKind(Enum):
     """The pin is on a version that was stable, and its pods have to come first."""
     REPIN = "Repin"
     """A pin that has to prove itself."""
+    RECALL = "Recall"
+    """The pin is on a version that has failed before, or that is aborted: it is not tried again."""
     BREACH = "Breach"
     """A guardrail failed as often as its limit says."""
     LOST = "Lost"
