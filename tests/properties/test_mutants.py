@@ -57,7 +57,7 @@ MUTANTS = {
         "test_4_", "traffic.py", "blind = retreats and isinstance(seen.route, Failed)", "blind = False"
     ),
     "a rejected pin is tried again": Mutant(
-        "test_5_", "signals.py", "return running or _rejected(turn, version)", "return running"
+        "test_5_", "signals.py", "return running or _rejection(turn, version) is not None", "return running"
     ),
     "a message grows with every look": Mutant(
         "test_7_once", "narrate.py", "reason=signal.reason, message=signal.message)", "message=after.message + '.')"

@@ -15,16 +15,18 @@ pytestmark = pytest.mark.timeout(120)
 
 
 async def grant(stage: Stage, home: str, namespace: str) -> None:
-    """Give the release in `home` what the chart gives it in a namespace."""
-    for obj in rendered({"namespaces": [namespace]}, namespace=home):
-        if obj["kind"] in ("Role", "RoleBinding") and obj["metadata"]["namespace"] == namespace:
+    """Give the release in `home` what the chart gives it in a namespace; with its own, what is in none."""
+    for obj in rendered({"namespaces": [namespace]}, release=home, namespace=home):
+        place = obj["metadata"].get("namespace", home)
+        if obj["kind"].removeprefix("Cluster") in ("Role", "RoleBinding") and place == namespace:
             await stage.admin.request("POST", collection(obj), obj)
 
 
 async def test_a_namespace_without_rights_keeps_no_other_waiting_and_is_served_once_it_has_them(stage: Stage) -> None:
     home, other = await stage.namespace(), await stage.namespace()
-    account = stage.server.mint(f"system:serviceaccount:{home}:modelramp", "system:authenticated")
+    account = stage.server.mint(f"system:serviceaccount:{home}:{home}-modelramp", "system:authenticated")
     environment = {
+        "MODELRAMP_LEASE_NAME": f"{home}-modelramp",
         "KUBECONFIG": str(account.kubeconfig),
         "MODELRAMP_NAMESPACES": f"{home},{other}",
         "MODELRAMP_RELIST_SECONDS": "1",
