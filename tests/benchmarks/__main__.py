@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -26,27 +27,36 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(NAMES):
         parser.error(f"{', '.join(sorted(unknown))}: there is no such benchmark; there are {', '.join(NAMES)}")
-    before, began = report.machine(), time.monotonic()
-    figures = asyncio.run(run(asked.names or NAMES, asked.seconds))
-    result = report.document(figures, before, time.monotonic() - began)
-    report.print_table(Console(), result, figures)
-    if asked.json:
-        report.save(result, asked.json)
+    asyncio.run(report_on(run(asked.names or NAMES, asked.seconds), asked.json))
     return 0
 
 
-async def run(names: list[str] | tuple[str, ...], seconds: float) -> list[Figure]:
-    """Run benchmarks by name; return what they measured."""
-    figures = [core.measure()] if "core" in names else []
+async def report_on(measured: AsyncIterator[Sequence[Figure]], kept: Path | None) -> None:
+    """Tell each figure when it is there, keep all in `kept` from then on, and end with the table."""
+    before, began = report.machine(), time.monotonic()
+    figures: list[Figure] = []
+    async for new in measured:
+        figures += new
+        report.tell(new)
+        result = report.document(figures, before, time.monotonic() - began)
+        if kept:
+            report.save(result, kept)
+    report.print_table(Console(), result, figures)
+
+
+async def run(names: list[str] | tuple[str, ...], seconds: float) -> AsyncIterator[Sequence[Figure]]:
+    """Run benchmarks by name; yield what each measured."""
+    if "core" in names:
+        yield [core.measure()]
     if "serving" in names:
-        figures += await serving.measure(seconds / 5)
+        yield await serving.measure(seconds / 5)
     chosen = [measure for name, measure in ON_A_SERVER.items() if name in names]
     if chosen:
         async with prepared(seconds) as bench:
             for measure in chosen:
+                known = len(bench.figures)
                 await measure(bench)
-            figures += bench.figures
-    return figures
+                yield bench.figures[known:]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,12 @@ def document(figures: list[Figure], before: dict[str, Any], seconds: float) -> d
         "seconds": round(seconds),
         "figures": [{**asdict(figure), "missed": figure.missed()} for figure in figures],
     }
+
+
+def tell(figures: Sequence[Figure]) -> None:
+    """Print a line for each figure, for those who do not wait for the table."""
+    for figure in figures:
+        print(f"{figure.what}: {_here(figure)}".replace("\n", ", "), flush=True)
 
 
 def print_table(console: Console, result: dict[str, Any], figures: list[Figure]) -> None:
