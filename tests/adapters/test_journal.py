@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,6 +144,30 @@ async def test_where_the_run_is_the_model_or_is_not_there_the_record_is_a_tag(
     assert files(mlflow_server, made) == {}
     tags = mlflow_client(mlflow_server).get_model_version("rootless", "1").tags
     assert json.loads(tags[f"modelramp.record.{record.id}"])["event"] == "Promoted"
+
+
+async def test_no_record_leaves_for_where_a_run_s_own_address_leads(
+    mlflow_server: MlflowServer, journal: MlflowJournal, tmp_path: Path
+) -> None:
+    with impostor() as foreign:
+        places = {"elsewhere": f"{foreign.uri}/artifacts", "local": (tmp_path / "runs").as_uri()}
+        for name, place in places.items():
+            made = register(mlflow_server, name)
+            _lead_away(mlflow_server, made, place)
+            record = recorded("1", "AttemptStarted")
+            await written(journal, rollout(name, record))
+            tags = mlflow_client(mlflow_server).get_model_version(name, "1").tags
+            assert json.loads(tags[f"modelramp.record.{record.id}"])["event"] == "AttemptStarted"
+            read = await asyncio.to_thread(MlflowStory(mlflow_server.uri).records, name, REF)
+            assert read == Value((record,))
+        assert foreign.requests == [], "the registry's credentials would go with each of them"
+    assert not (tmp_path / "runs").exists()
+
+
+def _lead_away(server: MlflowServer, made: Registered, place: str) -> None:
+    """Give a run an artifact address that older servers take from anyone who may create an experiment."""
+    with closing(sqlite3.connect(server.directory / "mlflow.db")) as database, database:
+        database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (place, made.run_id))
 
 
 async def test_a_version_that_is_not_there_leaves_its_record_with_the_model(
@@ -289,13 +314,17 @@ async def _registry(server: MlflowServer) -> AsyncIterator[MlflowRegistry]:
 
 
 async def test_the_whole_story_is_read_back_of_this_object_alone(
-    mlflow_server: MlflowServer, journal: MlflowJournal
+    mlflow_server: MlflowServer, journal: MlflowJournal, tmp_path: Path
 ) -> None:
     made = [register(mlflow_server, "retold") for _ in range(2)]
     mine = [recorded("1", "Promoted", 1), recorded("2", "StepStarted", 2), recorded("9", "AttemptStarted", 3)]
     await written(journal, rollout("retold", *mine))
     await written(journal, rollout("retold", recorded("1", "Aborted", 4), ref=Ref("shop", "other")))
-    mlflow_client(mlflow_server).log_text(made[0].run_id, "{no json", "modelramp/shop/fraud/strange.json")
+    client = mlflow_client(mlflow_server)
+    for strange, content in {"text": b"{no json", "bytes": b"\xff\xfe", "deep": b"[" * 100_000}.items():
+        (tmp_path / f"{strange}.json").write_bytes(content)
+        client.log_artifact(made[0].run_id, str(tmp_path / f"{strange}.json"), "modelramp/shop/fraud")
+    client.log_text(made[0].run_id, "", "modelramp/shop/fraud/directory.json/x")
     read = await asyncio.to_thread(MlflowStory(mlflow_server.uri).records, "retold", REF)
     assert isinstance(read, Value)
     assert sorted(read.value, key=lambda record: record.at) == mine

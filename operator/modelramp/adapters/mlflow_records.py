@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from modelramp.adapters.mlflow_failures import absent, address, failure
+from modelramp.adapters.mlflow_snapshot import trouble_with_source
 from modelramp.rollout.observation import NoData, Reading, Value
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ def write_record(client: Any, registry: str, asked: Question) -> Reading[Mapping
 
     NoData where the registry knows neither the run nor the version nor the model.
     """
-    return _guarded(registry, lambda: _write(client, asked))
+    return _guarded(registry, lambda: _write(client, registry, asked))
 
 
 def write_aliases(client: Any, registry: str, asked: Question) -> Reading[Mapping[str, Any]]:
@@ -69,11 +70,11 @@ def present(call: Callable[[], T]) -> T | None:
         raise
 
 
-def _write(client: Any, asked: Question) -> Reading[Mapping[str, Any]]:
+def _write(client: Any, registry: str, asked: Question) -> Reading[Mapping[str, Any]]:
     name, version = asked["name"], asked["version"]
     found = present(lambda: client.get_model_version(name, version))
     run_id = asked["run_id"] or (found.run_id if found else "")
-    if not (run_id and _on_run(client, run_id, asked)):
+    if not (run_id and _on_run(client, registry, run_id, asked)):
         key = f"{PREFIX}record.{asked['record']}"
         if found:
             client.set_model_version_tag(name, version, key, asked["document"])
@@ -86,10 +87,12 @@ def _write(client: Any, asked: Question) -> Reading[Mapping[str, Any]]:
     return Value({})
 
 
-def _on_run(client: Any, run_id: str, asked: Question) -> bool:
-    """Write the file; not where it would be one of the model's own, which the digest covers."""
+def _on_run(client: Any, registry: str, run_id: str, asked: Question) -> bool:
+    """Write the file; not where it would be one of the model's own, which the digest covers, nor out of the store."""
     run = present(lambda: client.get_run(run_id))
-    if run is None or is_within(f"{run.info.artifact_uri}/{DIRECTORY}", asked["source"]):
+    if run is None or trouble_with_source(run.info.artifact_uri, registry):
+        return False
+    if is_within(f"{run.info.artifact_uri}/{DIRECTORY}", asked["source"]):
         return False
     client.log_text(run_id, asked["document"], asked["path"])
     return True

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 from modelramp.adapters.mlflow import environment
 from modelramp.adapters.mlflow_failures import address, failure
 from modelramp.adapters.mlflow_records import DIRECTORY, PREFIX, present
-from modelramp.api.codec import UnreadableError, reader
+from modelramp.adapters.mlflow_snapshot import trouble_with_source
+from modelramp.api.codec import reader
 from modelramp.ports import Ref
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
 from modelramp.rollout.status import Record
@@ -54,7 +55,7 @@ class MlflowStory:
 
     def records(self, model: str, ref: Ref) -> Reading[tuple[Record, ...]]:
         """Return every record of an object that is kept with the versions of a model."""
-        return self._guarded(lambda client: Value(tuple(_records(client, model, ref))))
+        return self._guarded(lambda client: Value(tuple(_records(client, self._uri, model, ref))))
 
     def origin(self, model: str, version: str) -> Reading[Origin]:
         """Return where a version comes from."""
@@ -69,7 +70,7 @@ class MlflowStory:
             return failure(error, address(self._uri))
 
 
-def _records(client: Any, model: str, ref: Ref) -> Iterator[Record]:
+def _records(client: Any, registry: str, model: str, ref: Ref) -> Iterator[Record]:
     registered = present(lambda: client.get_registered_model(model))
     if registered is None:
         return
@@ -80,7 +81,7 @@ def _records(client: Any, model: str, ref: Ref) -> Iterator[Record]:
             yield from _of_tags(found.tags, ref)
             runs.add(found.run_id or "")
     for run_id in sorted(runs - {""}):
-        yield from _of_run(client, run_id, ref)
+        yield from _of_run(client, registry, run_id, ref)
 
 
 def _of_tags(tags: Mapping[str, str], ref: Ref) -> Iterator[Record]:
@@ -89,23 +90,27 @@ def _of_tags(tags: Mapping[str, str], ref: Ref) -> Iterator[Record]:
             yield from _parsed(text, ref)
 
 
-def _of_run(client: Any, run_id: str, ref: Ref) -> Iterator[Record]:
+def _of_run(client: Any, registry: str, run_id: str, ref: Ref) -> Iterator[Record]:
+    """Yield the records on a run; none where its address would be sent the registry's credentials."""
     place = f"{DIRECTORY}/{ref.namespace}/{ref.name}"
-    if present(lambda: client.get_run(run_id)) is None or not client.list_artifacts(run_id, place):
+    run = present(lambda: client.get_run(run_id))
+    if run is None or trouble_with_source(run.info.artifact_uri, registry):
+        return
+    if not client.list_artifacts(run_id, place):
         return
     with tempfile.TemporaryDirectory(prefix="modelramp-") as directory:
         for path in sorted(Path(client.download_artifacts(run_id, place, directory)).glob("*.json")):
-            yield from _parsed(path.read_text(encoding="utf-8"), ref)
+            yield from _parsed(path.read_bytes() if path.is_file() else b"", ref)
 
 
-def _parsed(text: str, ref: Ref) -> Iterator[Record]:
+def _parsed(text: str | bytes, ref: Ref) -> Iterator[Record]:
     """Yield the record in a text, where it is one and of this object: anyone may write to a run."""
     try:
         document = json.loads(text)
         whose = document["deployment"]
         if (whose["namespace"], whose["name"]) == (ref.namespace, ref.name):
             yield reader(Record)(document)
-    except (ValueError, KeyError, TypeError, UnreadableError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return
 
 
