@@ -83,5 +83,6 @@ GATES = (
     Refusal("no end", _override(until=""), f"{_OVERRIDE}.until", _NO_MOMENT),
     Refusal("a bare date", _override(until="2026-12-31"), f"{_OVERRIDE}.until", _NO_MOMENT),
     Refusal("no zone", _override(until="2026-12-31T18:00:00.0"), f"{_OVERRIDE}.until", _NO_MOMENT),
+    Refusal("before all time", _override(until="1969-12-31T18:00:00Z"), f"{_OVERRIDE}.until", _NO_MOMENT),
     Refusal("no such day", _override(until="2026-02-30T18:00:00Z"), f"{_OVERRIDE}.until", _NO_MOMENT),
 )

@@ -74,11 +74,12 @@ def test_a_moment_is_read_with_its_offset_also_where_a_reader_of_yaml_took_it_fo
     assert read.until == datetime(2026, 12, 31, 18, tzinfo=UTC)
 
 
-def test_a_date_is_no_moment() -> None:
-    override = {"gate": "signature", "reason": "agreed", "until": date(2026, 12, 31)}
+@pytest.mark.parametrize("until", [date(2026, 12, 31), "9999-12-31T23:59:59-05:00"])
+def test_a_date_and_a_year_that_there_is_not_in_utc_are_no_moments(until: object) -> None:
+    override = {"gate": "signature", "reason": "agreed", "until": until}
     problem = read_spec(changed(parsed(LEAST), **{"spec.gates.overrides": [override]}))
     assert isinstance(problem, Problem)
-    assert "'2026-12-31' is no moment: write it in UTC or with its offset" in str(problem)
+    assert f"'{until}' is no moment: write it in UTC or with its offset" in str(problem)
 
 
 def test_asking_for_a_gate_in_its_usual_form_is_a_new_fingerprint() -> None:

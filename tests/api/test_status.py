@@ -161,6 +161,7 @@ def test_a_newer_operator_s_additions_are_skipped(caplog: pytest.LogCaptureFixtu
         ({"status.weight": "ten"}, {"weight": 0}),
         ({"status.stable": "7"}, {"stable": None}),
         ({"status.history[0].at": "yesterday"}, {"history": ()}),
+        ({"status.history[0].at": "9999-12-31T23:59:59-05:00"}, {"history": ()}),
         ({"status.history": "long"}, {"history": ()}),
         ({"status.previous[0].version": ABSENT}, {"previous": (Pin("6"),)}),
         ({"status.guardrails[0].verdict": "Perhaps"}, {"guardrails": ()}),

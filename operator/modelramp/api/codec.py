@@ -141,9 +141,9 @@ def _typed(kind: type, convert: Read, wanted: str) -> Read:
 def _timestamp(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # an offset that leads out of the years that there are
         raise UnreadableError("is no timestamp") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _duration(text: str) -> timedelta:
@@ -154,7 +154,7 @@ def _duration(text: str) -> timedelta:
 
 
 def _whole(number: float) -> int:
-    if number != int(number):
+    if not math.isfinite(number) or number != int(number):
         raise UnreadableError("is no whole number")
     return int(number)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
@@ -161,6 +161,9 @@ class DurationText:
 
 
 _MOMENT = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
+"""Some offsets lead out of the years that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,7 @@ class MomentText:
     def _read(self, value: Any) -> datetime:
         """Read text; YAML readers other than the API server's hand over what they took for a moment."""
         moment = value if isinstance(value, datetime) else _moment(value)
-        if moment is None or moment.tzinfo is None:
+        if moment is None or moment.tzinfo is None or not _EPOCH < moment <= _LAST:
             raise PydanticCustomError(BROKEN, "{says}", {"says": _filled(self._rule().says, value), "at": ""})
         return moment
 
