@@ -126,7 +126,12 @@ def _from(origin: Reading[Origin]) -> Iterator[str]:
 
 
 def _fact(word: str, text: str) -> str:
-    return f"  {word:<11}{text}"
+    return f"  {word:<11}{plain(text)}"
+
+
+def plain(text: str) -> str:
+    """Return what others wrote as one line that a terminal shows and nothing in it commands."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def _today(subject: Subject, version: str) -> Iterator[str]:
@@ -161,13 +166,13 @@ def reproduce(origin: Reading[Origin]) -> Iterator[str]:
         yield "  " + shlex.join(["git", "clone", found.repository, "source"]) + " && cd source"
     yield "  " + shlex.join(["git", "checkout", found.commit])
     yield "  " + shlex.join(["python", found.source_name or "TRAINING_SCRIPT"])
-    yield from (f"  # with {value}" for value in values)
+    yield from (f"  # with {plain(value)}" for value in values)
 
 
 def _line(record: Record) -> str:
     times = f" ({record.times} times)" if record.times else ""
     said = f": {record.message}" if record.message else ""
-    return f"{_at(record.at)}  version {record.version:<4} {record.event}{times}{said}{_by(record)}"
+    return f"{_at(record.at)}  version {record.version:<4} {plain(f'{record.event}{times}{said}{_by(record)}')}"
 
 
 def _by(record: Record) -> str:
@@ -176,7 +181,7 @@ def _by(record: Record) -> str:
 
 def _evidence(record: Record) -> Iterator[str]:
     for finding in record.evidence:
-        yield f"    {MARKS.get(finding.verdict, '–')} {finding.check}{_said(finding)}"
+        yield f"    {MARKS.get(finding.verdict, '–')} {plain(finding.check + _said(finding))}"
 
 
 def _said(finding: Finding) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from modelramp.account import MARKS, Story
 from modelramp.adapters.mlflow_story import Origin, why_not
 from modelramp.rollout.durations import text
+from modelramp.rollout.gates.case import cut
+from modelramp.rollout.gates.lineage import COMMIT_TAGS
 from modelramp.rollout.gates.name import NOT_A_PRODUCT
 from modelramp.rollout.observation import Reading, Value
 from modelramp.rollout.spec import Plan, Spec
@@ -20,6 +21,8 @@ RUNBOOK = "modelramp.dev/runbook"
 """Annotation with the address of the page for whoever is on call."""
 DAY = 86_400
 _NOT_KNOWN = "–"
+_WITH_A_LINE = frozenset({"name", "signature", "compatibility", "lineage", "decision", "policy", "staging", "rollback"})
+"""Gates that have a line of their own; what else fails is an offline gate that has not passed."""
 _BACK = ("RolledBack", "ManualRollback", "Aborted", "Returned", "Restored")
 _NOTES = ("decision", "decision_note", "modelramp.decision")
 
@@ -61,11 +64,11 @@ class Case:
         mine = (one for one in reversed(self.story.records) if one.version == self.spec.version)
         return next((one for one in mine if one.event in events), None)
 
-    def gates(self, prefix: str) -> list[Finding]:
-        """Return what the gates of a name found, as the newest attempt recorded it."""
+    def gates(self, *families: str) -> list[Finding]:
+        """Return what the gates of these names found, of any name without one, as the newest attempt recorded it."""
         record = self.last("GatesPassed", "GatesFailed")
         found = record.evidence if record else ()
-        return [one for one in found if one.check.removeprefix("gate ").startswith(prefix)]
+        return [one for one in found if not families or _family(one) in families]
 
 
 def judge(case: Case) -> tuple[Line, ...]:
@@ -97,6 +100,10 @@ def _escaped(evidence: str) -> str:
     return evidence.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
 
 
+def _family(finding: Finding) -> str:
+    return finding.check.removeprefix("gate ").partition(":")[0]
+
+
 def _told(finding: Finding) -> str:
     return finding.message or finding.reason
 
@@ -116,19 +123,18 @@ def _name(case: Case) -> tuple[str, str]:
 
 
 def _signature(case: Case) -> tuple[str, str]:
-    return _of_gates(case.gates("signature"), "no gate has looked at it")
+    return _of_gates(case.gates("signature", "compatibility"), "no gate has looked at it")
 
 
 def _offline(case: Case) -> tuple[str, str]:
-    found = [one for name in ("metric", "fairness", "coverage") for one in case.gates(name)]
+    other = [one for one in case.gates() if _family(one) not in _WITH_A_LINE and one.verdict is VerdictKind.FAIL]
+    found = [*case.gates("metric", "fairness", "coverage"), *other]
     mark, told = _of_gates(found, "no gate on metrics, fairness or coverage is set, or none was judged yet")
     return mark, told + case.floor("gates.metrics", "gates.fairness", "gates.coverage", "gates.overrides")
 
 
 def _staging(case: Case) -> tuple[str, str]:
-    record = case.last("StagingPassed", "StagingFailed")
-    found = [one for one in record.evidence if one.check.startswith("gate staging")] if record else []
-    mark, told = _of_gates(found or case.gates("staging"), "no staging gate is set, or it was not judged yet")
+    mark, told = _of_gates(case.gates("staging"), "no staging gate is set, or it was not judged yet")
     return mark, told + case.floor("gates.staging")
 
 
@@ -147,25 +153,37 @@ def _rollback(case: Case) -> tuple[str, str]:
 
 
 def _lineage(case: Case) -> tuple[str, str]:
+    if failed := [one for one in case.gates("lineage") if one.verdict is not VerdictKind.PASS]:
+        return _of_gates(failed, "")
     if not isinstance(case.origin, Value):
         return _NOT_KNOWN, why_not(case.origin)
     found = case.origin.value
     lacks = [
         word
-        for word, there in (("git commit", found.commit), ("dataset", found.datasets), ("run", found.run_id))
+        for word, there in (("git commit", _commit(found)), ("dataset", found.datasets), ("run", found.run_id))
         if not there
     ]
     if found.dirty.lower() == "true":
         lacks.append("clean commit")
-    return ("✗", f"lacks: {', '.join(lacks)}") if lacks else ("✓", f"{found.commit[:12]}; {'; '.join(found.datasets)}")
+    return (
+        ("✗", f"lacks: {', '.join(lacks)}") if lacks else ("✓", f"{_commit(found)[:12]}; {'; '.join(found.datasets)}")
+    )
+
+
+def _commit(origin: Origin) -> str:
+    """Return the commit, also where somebody other than MLflow tagged the run or the version with it."""
+    return origin.commit or next((origin.tags[tag] for tag in COMMIT_TAGS if origin.tags.get(tag)), "")
 
 
 def _decision(case: Case) -> tuple[str, str]:
+    judged = case.gates("decision")
+    if any(one.reason != "DecisionNotNeeded" for one in judged):
+        return _of_gates(judged, "")
     if not isinstance(case.origin, Value):
         return _NOT_KNOWN, why_not(case.origin)
     found = case.origin.value
-    note = next((found.tags[key] for key in _NOTES if found.tags.get(key)), found.description)
-    return ("✓", note.splitlines()[0][:200]) if note else ("✗", "the version has no description and no tag `decision`")
+    note = next((found.tags[key] for key in _NOTES if found.tags.get(key, "").strip()), found.description)
+    return ("✓", cut(note, 200)) if note.strip() else ("✗", "the version has no description and no tag `decision`")
 
 
 def _policy(case: Case) -> tuple[str, str]:
@@ -188,14 +206,10 @@ def _shadow(case: Case) -> tuple[str, str]:
 
 def _shadowed(case: Case) -> float | None:
     """Return for how many seconds the version had copies before its first live traffic."""
-    mine = [one for one in case.story.records if one.version == case.spec.version]
-    pairs = itertools.pairwise(mine)
-    after = [
-        record
-        for before, record in pairs
-        if before.event == "ShadowStarted" and record.event in ("StepStarted", "Promoted")
-    ]
-    held = [one.value for one in after[-1].evidence if one.check == "hold"] if after else []
+    begun = case.last("ShadowStarted")
+    mine = (one for one in case.story.records if one.version == case.spec.version and begun and one.at > begun.at)
+    after = next((one for one in mine if one.event in ("StepStarted", "Promoted")), None)
+    held = [one.value for one in after.evidence if one.check == "hold"] if after else []
     return held[0] if held else None
 
 

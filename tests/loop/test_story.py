@@ -15,7 +15,7 @@ from modelramp.cli import parser
 from modelramp.explain import Subject, explain
 from modelramp.rollout.observation import Failed, Reading, Value
 from modelramp.rollout.spec import Policy
-from modelramp.rollout.status import Record
+from modelramp.rollout.status import Finding, Record, VerdictKind
 from tests.rollout.test_record import played
 from tests.scenarios.player import REF, Player
 
@@ -120,6 +120,19 @@ def test_what_runs_the_training_again_can_be_pasted_into_a_shell() -> None:
     ]
 
 
+def test_what_others_wrote_is_one_line_and_commands_neither_shell_nor_terminal() -> None:
+    hostile = "deep\n  rm -rf ~\x1b[2J\u202e"
+    origin = replace(ORIGIN, parameters={"depth": hostile}, tags={"team": hostile}, description=hostile)
+    told = tell_story(story(played("pin 2", "run 9h")), "2", Value(origin))
+    assert not {"\x1b", "\u202e"} & set(told)
+    assert [line for line in told.splitlines() if "rm -rf" in line] == [
+        "  parameter  depth = deep rm -rf ~ [2J",
+        "  tag        team = deep rm -rf ~ [2J",
+        "  note       deep rm -rf ~ [2J",
+        "  # with depth=deep rm -rf ~ [2J",
+    ]
+
+
 def test_a_repository_s_token_is_not_shown() -> None:
     assert (
         without_credentials("https://oauth2:hunter2@git.example.com/a.git?x=hunter2") == "https://git.example.com/a.git"
@@ -165,6 +178,51 @@ def test_what_is_missing_fails_its_line_and_says_what_to_do(item: str, evidence:
     line = lines(player, Value(origin))[item]
     assert line.mark == "✗"
     assert evidence in line.evidence
+
+
+def test_a_pause_in_the_shadow_leaves_it_a_shadow() -> None:
+    player = Player()
+    for command in ("register 1 auc=0.93", "register 2 auc=0.95", "create 1", "run 1m", "pin 2", "run 5h",
+                    "set paused=true", "run 1h", "set paused=false", "run 40h"):  # fmt: skip
+        player.play(command)
+    line = lines(player, Value(ORIGIN))["Shadow period of 24 h completed"]
+    assert (line.mark, line.evidence) == ("✓", "copies for 24.0 h")
+
+
+@pytest.mark.parametrize(
+    ("gate", "item"),
+    [
+        ("ready", "Offline gates passed"),
+        ("tag:team", "Offline gates passed"),
+        ("metric:auc", "Offline gates passed"),
+        ("compatibility", "Signature is logged and enforced"),
+        ("lineage:FeatureTables", "Complete lineage is logged"),
+        ("decision", "Decision context is documented"),
+    ],
+)
+def test_a_gate_that_failed_is_a_line_that_failed(gate: str, item: str) -> None:
+    player = played("pin 2", "run 9h")
+    failed = Finding(f"gate {gate}", VerdictKind.FAIL, "Failed", "this is why")
+    records = player.world.records[REF]
+    for name, one in records.items():
+        records[name] = replace(one, evidence=(*one.evidence, failed)) if one.event == "GatesPassed" else one
+    line = lines(player, Value(ORIGIN))[item]
+    assert (line.mark, line.evidence) == ("✗", "this is why")
+
+
+def test_a_note_where_the_gate_found_it_is_the_note() -> None:
+    player = played("pin 2", "run 9h")
+    records = player.world.records[REF]
+    found = Finding("gate decision", VerdictKind.PASS, "DecisionNoted", "agreed with risk", source="tag why")
+    for name, one in records.items():
+        records[name] = replace(one, evidence=(*one.evidence, found)) if one.event == "GatesPassed" else one
+    line = lines(player, Value(replace(ORIGIN, description="")))["Decision context is documented"]
+    assert (line.mark, line.evidence) == ("✓", "agreed with risk")
+
+
+def test_a_commit_that_the_gate_takes_the_checklist_takes() -> None:
+    origin = replace(ORIGIN, commit="", tags={"git_commit": "4f2a9c1d"})
+    assert lines(played("pin 2", "run 9h"), Value(origin))["Complete lineage is logged"].mark == "✓"
 
 
 def test_what_could_not_be_asked_is_neither_passed_nor_failed() -> None:
