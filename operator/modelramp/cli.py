@@ -18,12 +18,20 @@ from modelramp.router.journal import log_to_stdout
 # Each command imports what it needs: a router's follower has to stay small, `check` needs no cluster.
 
 OK, REFUSED, MISUSED = 0, 1, 2
+PIPE_CLOSED = 141
+"""What a shell says of a program that SIGPIPE has ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 1 when the answer is no, 2 when it was not asked properly."""
     chosen = parser().parse_args(arguments)
-    return int(chosen.run(chosen))
+    try:
+        code = int(chosen.run(chosen))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from kubernetes.aio import config
 from kubernetes.aio.config.config_exception import ConfigException
+from yaml import YAMLError
 
 from modelramp.account import Story, gather, tell_history, tell_story, tell_why
 from modelramp.adapters.clock import SystemClock
@@ -49,6 +50,8 @@ async def read(name: str, namespace: str | None, kubeconfig: Path | None) -> tup
         cluster = await Cluster.connect(path, deadline=10.0)
     except (ConfigException, OSError) as fault:
         raise InquiryError(f"the kubeconfig {path or 'of this pod'} cannot be used: {fault}") from None
+    except YAMLError:  # its message may quote a token
+        raise InquiryError(f"the kubeconfig {path} cannot be used: it is no YAML") from None
     try:
         answer = await cluster.get(MODEL_DEPLOYMENT, where, name)
     finally:
@@ -63,8 +66,7 @@ class Registry:
 
     def __init__(self, uri: str | None) -> None:
         """Take the address. Raises InquiryError where it is none."""
-        parts = urlsplit(uri or "http://none")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        if uri and not _is_address(uri):
             raise InquiryError("MLFLOW_TRACKING_URI must be an http(s) address without credentials")
         self._story = MlflowStory(uri) if uri else None
 
@@ -75,6 +77,15 @@ class Registry:
     def origin(self, model: str, version: str) -> Reading[Origin]:
         """Return where a version comes from."""
         return self._story.origin(model, version) if self._story else _UNSET
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        port_is_one = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return port_is_one and parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
 
 
 def model_of(subject: Subject, obj: Object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from modelramp import __version__
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT
 from modelramp.api.crd import RESOURCES, definition
 from modelramp.cli import main
+from modelramp.inquiry import InquiryError, Registry
 from modelramp.settings import VARIABLES
 from tests.loop.live import Namespace, a_model_deployment
 
@@ -152,6 +154,38 @@ def test_explain_without_a_kubeconfig_says_what_to_do(
     assert "set KUBECONFIG" in capsys.readouterr().err
     assert main(["explain", "fraud-detector", "--kubeconfig", "/nowhere/config"]) == 1
     assert capsys.readouterr().err.startswith("modelramp: there is no kubeconfig /nowhere/config: set KUBECONFIG")
+
+
+@pytest.mark.parametrize(
+    ("kubeconfig", "uri", "says"),
+    [
+        ("users: [{token: hunter2", None, "it is no YAML"),
+        (None, "http://mlflow:fivethousand", "must be an http(s) address"),
+        (None, "http://[mlflow", "must be an http(s) address"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_a_line(
+    kubeconfig: str | None, uri: str | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kubeconfig:
+        (tmp_path / "config").write_text(kubeconfig)
+        assert main(["history", "fraud-detector", "--kubeconfig", str(tmp_path / "config")]) == 1
+        said = capsys.readouterr().err
+        assert says in said
+        assert "hunter2" not in said
+    else:
+        with pytest.raises(InquiryError, match=re.escape(says)):
+            Registry(uri)
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    command = [sys.executable, "-m", "modelramp", "crd"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_a_small_command_imports_neither_kopf_nor_the_registry() -> None:
