@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
@@ -35,8 +36,9 @@ class Watching:
 
 def leading(process: Process, queue: Queue[Ref], *, synced: bool = True) -> Watching:
     watching, unused = Watching(), None
-    parts: Any = (unused, queue, unused, watching, *([unused] * 4))
-    process._led = Leadership(*parts, synced=synced)
+    parts: Any = {part.name: unused for part in fields(Leadership)}
+    parts |= {"queue": queue, "watches": watching, "synced": synced}
+    process._led = Leadership(**parts)
     return watching
 
 

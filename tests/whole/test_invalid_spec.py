@@ -12,7 +12,7 @@ import yaml
 
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT
 from modelramp.ports import Ref
-from tests.adapters.real import DEFINITION, DEFINITIONS
+from tests.adapters.real import CRDS, DEFINITIONS
 from tests.whole.admin import JSON_PATCH, RefusedError
 from tests.whole.conftest import Residence
 from tests.whole.invariants import violations
@@ -28,7 +28,7 @@ LOOSE = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 @asynccontextmanager
 async def loosely_defined(stage: Stage) -> AsyncIterator[None]:
     """Let the API server take any spec meanwhile."""
-    strict = yaml.safe_load(DEFINITION.read_text())
+    strict = yaml.safe_load((CRDS / "modeldeployment.yaml").read_text())
     loose = copy.deepcopy(strict)
     for version in loose["spec"]["versions"]:
         version["schema"]["openAPIV3Schema"]["properties"]["spec"] = LOOSE
