@@ -15,6 +15,7 @@ from modelramp.rollout.actions import Event, Post, RunRehearsal, SetTraffic
 from modelramp.rollout.observation import (
     Busy,
     Effect,
+    Entry,
     Failed,
     ModelVersion,
     Posted,
@@ -182,7 +183,7 @@ class Registry(Protocol):
 class Pins(Protocol):
     """Whether the registry still has what was resolved."""
 
-    async def seen(self, rollout: Rollout) -> Mapping[str, Reading[Pin]]:
+    async def seen(self, rollout: Rollout) -> Mapping[str, Reading[Entry]]:
         """Return what the registry said last, by version; asks behind the loop, seldom, and wakes it on news."""
         ...
 

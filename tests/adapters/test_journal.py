@@ -22,7 +22,7 @@ from modelramp.adapters.pins import PinWatch
 from modelramp.lease import AlwaysHeld
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.actions import Post
-from modelramp.rollout.observation import Busy, Failed, NoData, Posted, Value
+from modelramp.rollout.observation import Busy, Entry, Failed, NoData, Posted, Value
 from modelramp.rollout.spec import Spec
 from modelramp.rollout.status import Finding, Pin, Record, Status, VerdictKind
 from tests.adapters.asking import resolved
@@ -346,21 +346,41 @@ async def test_a_version_s_origin_is_its_run_s(mlflow_server: MlflowServer) -> N
     assert "hunter2" not in repr(found)
 
 
-async def test_a_pin_is_looked_up_again_and_what_was_deleted_is_told_once(mlflow_server: MlflowServer) -> None:
-    made = register(mlflow_server, "watched")
+async def test_a_pin_is_looked_up_again_and_what_has_changed_is_told_once(mlflow_server: MlflowServer) -> None:
+    made, client = register(mlflow_server, "watched"), mlflow_client(mlflow_server)
+    client.set_tag(made.run_id, "sunset_on", "2027-12-31")
     async with _registry(mlflow_server) as registry:
         model = await resolved(registry, "watched")
         pin = Pin("1", model.run_id, model.source, model.digest, model.created)
         about = replace(rollout("watched"), status=Status(stable=pin))
         pins = PinWatch(registry.worker, AlwaysHeld(), lambda _: WOKEN.set(), lambda _: True, period=0.3)
         assert await pins.seen(about) == {}, "no turn waits for it"
-        assert (await _news(pins, about))["1"] == Value(replace(pin, digest=""))
+        known = Value(Entry(replace(pin, digest=""), "2027-12-31"))
+        assert (await _news(pins, about))["1"] == known
         with mlflow_server.frozen():
             await asyncio.sleep(1)
-            assert (await pins.seen(about))["1"] == Value(replace(pin, digest="")), "silence changes nothing"
-        mlflow_client(mlflow_server).delete_model_version("watched", made.version)
-        assert isinstance((await _news(pins, about))["1"], NoData)
+            assert (await pins.seen(about))["1"] == known, "silence changes nothing"
+        client.set_model_version_tag("watched", made.version, "sunset_on", "2026-12-31")
+        assert (await _news(pins, about))["1"] == Value(Entry(replace(pin, digest=""), "2026-12-31"))
+        promoted = replace(about, status=Status(stable=replace(pin, version="2"), previous=(pin,), candidate=pin))
+        assert set(await pins.seen(promoted)) == {"1"}, "a promotion forgets nothing"
+        client.delete_model_version("watched", made.version)
+        assert isinstance((await _news(pins, promoted))["1"], NoData)
         await pins.close()
+
+
+async def test_a_registry_that_has_never_told_of_a_pin_says_why() -> None:
+    with impostor() as server:
+        server.behave = answer(500, b"{}")
+        registry = MlflowRegistry(server.uri.replace("mlops:hunter2@", ""), deadline=5)
+        pins = PinWatch(registry.worker, AlwaysHeld(), lambda _: WOKEN.set(), lambda _: True, period=0.3)
+        about = replace(rollout("watched"), status=Status(stable=Pin("1")))
+        await pins.seen(about)
+        said = (await _news(pins, about))["1"]
+        assert isinstance(said, Failed)
+        assert said.reason == "RegistryError"
+        await pins.close()
+        await registry.close()
 
 
 async def _news(pins: PinWatch, about: Rollout) -> Mapping[str, object]:

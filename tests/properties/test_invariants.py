@@ -16,10 +16,10 @@ from modelramp.rollout import guardrails as rails
 from modelramp.rollout import traffic
 from modelramp.rollout.actions import Post, Release, RunRehearsal, SetTraffic, StopRehearsal, StopVersion
 from modelramp.rollout.decide import Decision, decide
-from modelramp.rollout.observation import Failed, Measurement, NoData, Rehearsal, Value
+from modelramp.rollout.observation import Entry, Failed, Measurement, NoData, Rehearsal, Value
 from modelramp.rollout.rulebook import Rulebook
 from modelramp.rollout.staging import is_judged
-from modelramp.rollout.status import AttemptKind, Phase, Pin, Status, VerdictKind
+from modelramp.rollout.status import AttemptKind, Phase, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, SignalKind
 from tests.properties.rehearsals import FAST, SMALL, asked_for
 from tests.properties.worlds import NOW, Dice, World, reading, worlds
@@ -265,13 +265,13 @@ def test_10_the_resolved_pin_never_changes_within_an_attempt(world: World) -> bo
 def test_10_an_edited_registry_entry_changes_nothing_mid_ramp_and_is_reported(world: World) -> bool:
     candidate = world.status.candidate
     assert candidate is not None
-    edits: tuple[Value[Pin] | NoData, ...] = (
+    edits: tuple[Value[Entry] | NoData, ...] = (
         NoData("VersionNotFound", ""),
-        Value(replace(candidate, created="anew")),
-        Value(replace(candidate, run_id="other")),
-        Value(replace(candidate, source="models:/m-other")),
+        Value(Entry(replace(candidate, created="anew"))),
+        Value(Entry(replace(candidate, run_id="other"))),
+        Value(Entry(replace(candidate, source="models:/m-other"))),
     )
-    same = turn(replace(world, seen=replace(world.seen, pins={candidate.version: Value(candidate)})))
+    same = turn(replace(world, seen=replace(world.seen, pins={candidate.version: Value(Entry(candidate))})))
     drifted = [turn(replace(world, seen=replace(world.seen, pins={candidate.version: edit}))) for edit in edits]
     for decision in drifted:
         _assert_only_the_way_up_is_closed(world, same, decision)

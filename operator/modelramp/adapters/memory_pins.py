@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from modelramp.adapters.world import World
 from modelramp.ports import Rollout
-from modelramp.rollout.observation import Busy, ModelVersion, NoData, Reading, Value
+from modelramp.rollout.gates.ready import SUNSET_TAG
+from modelramp.rollout.observation import Busy, Entry, ModelVersion, NoData, Reading, Value
 from modelramp.rollout.status import Pin
 
 
@@ -16,7 +17,7 @@ class MemoryPins:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def seen(self, rollout: Rollout) -> Mapping[str, Reading[Pin]]:
+    async def seen(self, rollout: Rollout) -> Mapping[str, Reading[Entry]]:
         """Return what the registry has now; nothing where it does not answer."""
         pins = [pin for pin in (rollout.status.stable, rollout.status.candidate) if pin is not None]
         if self._world.reach("registry"):
@@ -25,10 +26,11 @@ class MemoryPins:
         return {version: _resolved(version, model) for version, model in found.items() if not isinstance(model, Busy)}
 
 
-def _resolved(version: str, model: Reading[ModelVersion] | None) -> Reading[Pin]:
+def _resolved(version: str, model: Reading[ModelVersion] | None) -> Reading[Entry]:
     match model:
         case Value(found):
-            return Value(Pin(version, found.run_id, found.source, "", found.created))
+            pin = Pin(version, found.run_id, found.source, "", found.created)
+            return Value(Entry(pin, found.tags.get(SUNSET_TAG, "")))
         case None:
             return NoData("VersionNotFound", "")
         case other:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from modelramp.adapters.mlflow_failures import absent, address, failure
 from modelramp.adapters.mlflow_snapshot import trouble_with_source
+from modelramp.rollout.gates.ready import SUNSET_TAG
 from modelramp.rollout.observation import NoData, Reading, Value
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def write_aliases(client: Any, registry: str, asked: Question) -> Reading[Mappin
 
 
 def read_pin(client: Any, registry: str, asked: Question) -> Reading[Mapping[str, Any]]:
-    """Read what identifies a version: `created`, `run_id`, `source`; NoData where it is gone."""
+    """Read what identifies a version: `created`, `run_id`, `source`, and its `sunset`; NoData where it is gone."""
     return _guarded(registry, lambda: _read_pin(client, asked["name"], asked["version"]))
 
 
@@ -50,7 +51,19 @@ def _read_pin(client: Any, name: str, version: str) -> Reading[Mapping[str, Any]
     if model_id and logged is None:
         return NoData("LoggedModelNotFound", f"{name} version {version} points to a logged model that was deleted")
     source = logged.artifact_location if logged else client.get_model_version_download_uri(name, version)
-    return Value({"created": str(found.creation_timestamp), "run_id": found.run_id or "", "source": source})
+    sunset = _tag(client, found, logged, SUNSET_TAG)
+    return Value(
+        {"created": str(found.creation_timestamp), "run_id": found.run_id or "", "source": source, "sunset": sunset}
+    )
+
+
+def _tag(client: Any, found: Any, logged: Any, key: str) -> str:
+    """Return a tag as the gates take it: the version's, else its logged model's, else its run's."""
+    for tags in (found.tags, logged.tags if logged else {}):
+        if key in tags:
+            return str(tags[key])
+    run = present(lambda: client.get_run(found.run_id)) if found.run_id else None
+    return str(run.data.tags.get(key, "")) if run else ""
 
 
 def _guarded(registry: str, call: Callable[[], Reading[Mapping[str, Any]]]) -> Reading[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
 """Look now and then whether the registry still has what was resolved; a turn takes what is known and waits for nothing.
 
-A registry that does not answer changes nothing of what is known.
+A registry that does not answer changes nothing of what is known; where nothing is, it says why.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from modelramp.adapters.mlflow_process import Answer, Worker
 from modelramp.lease import Lease
 from modelramp.ports import Ref, Rollout
-from modelramp.rollout.observation import Failed, NoData, Reading, Value
+from modelramp.rollout.observation import Entry, Failed, NoData, Reading, Value
 from modelramp.rollout.status import Pin
 
 _DEADLINE = 20.0
@@ -24,7 +24,7 @@ _DEADLINE = 20.0
 class _Watch:
     model: str
     versions: tuple[str, ...]
-    known: dict[str, Reading[Pin]] = field(default_factory=dict)
+    known: dict[str, Reading[Entry]] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
 
@@ -43,14 +43,16 @@ class PinWatch:
         self._worker, self._lease, self._wake, self._alive, self._period = worker, lease, wake, alive, period
         self._watches: dict[Ref, _Watch] = {}
 
-    async def seen(self, rollout: Rollout) -> Mapping[str, Reading[Pin]]:
+    async def seen(self, rollout: Rollout) -> Mapping[str, Reading[Entry]]:
         """Return what the registry said last, by version; what it was never asked is missing."""
         pins = (rollout.status.stable, rollout.status.candidate)
         versions = tuple(pin.version for pin in pins if pin is not None)
         watch = self._watches.get(rollout.ref)
         if watch is None or (watch.model, watch.versions) != (rollout.spec.model_name, versions):
             self._end(watch)
-            watch = self._watches[rollout.ref] = _Watch(rollout.spec.model_name, versions)
+            watch = self._watches[rollout.ref] = _Watch(
+                rollout.spec.model_name, versions, _kept(watch, rollout, versions)
+            )
             if versions:
                 watch.task = asyncio.create_task(self._look(rollout.ref, watch), name=f"pins of {rollout.ref}")
         return watch.known
@@ -75,8 +77,9 @@ class PinWatch:
         self._watches.pop(ref, None)
 
     async def _ask_all(self, ref: Ref, watch: _Watch) -> None:
-        found = {version: _pin(version, await self._ask(watch.model, version)) for version in watch.versions}
-        news = {**watch.known, **{version: each for version, each in found.items() if not isinstance(each, Failed)}}
+        found = {version: _entry(version, await self._ask(watch.model, version)) for version in watch.versions}
+        silent = {version for version, each in found.items() if isinstance(each, Failed) and version in watch.known}
+        news = {**watch.known, **{version: each for version, each in found.items() if version not in silent}}
         if news != watch.known:
             watch.known = news
             self._wake(ref)
@@ -91,10 +94,18 @@ class PinWatch:
             return Failed("RegistryTimeout", f"a version was not looked up within {_DEADLINE:g} s")
 
 
-def _pin(version: str, answer: Answer) -> Reading[Pin]:
+def _kept(watch: _Watch | None, rollout: Rollout, versions: tuple[str, ...]) -> dict[str, Reading[Entry]]:
+    """Return what is known of the versions that matter still: a promotion forgets nothing."""
+    if watch is None or watch.model != rollout.spec.model_name:
+        return {}
+    return {version: known for version, known in watch.known.items() if version in versions}
+
+
+def _entry(version: str, answer: Answer) -> Reading[Entry]:
     match answer:
         case Value(found):
             said: Mapping[str, Any] = found
-            return Value(Pin(version, said["run_id"], said["source"], "", said["created"]))
+            pin = Pin(version, said["run_id"], said["source"], "", said["created"])
+            return Value(Entry(pin, said["sunset"]))
         case NoData() | Failed():
             return answer

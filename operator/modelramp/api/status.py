@@ -202,7 +202,7 @@ class Condition(Block):
     """A condition, as everywhere in Kubernetes."""
 
     type: str
-    """Ready, Reconciling, Stalled, GatesPassed, GuardrailsHealthy, TrafficConverged, AuditRecorded or PinDrift."""
+    """Such as Ready; docs/reference/reasons.md has all of them."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     reason: str
@@ -247,7 +247,7 @@ class Status(Block):
     outbox: tuple[Record, ...] | None = None
     """Records that the registry does not have yet, oldest first."""
     conditions: Annotated[tuple[Condition, ...] | None, Field(json_schema_extra=_MAP_BY_TYPE)] = None
-    """Ready, Reconciling, Stalled, GatesPassed, GuardrailsHealthy, TrafficConverged, AuditRecorded, PinDrift."""
+    """Ready, Reconciling, Stalled and those about one thing each: docs/reference/reasons.md has all of them."""
     weight: int | None = None
     """Percent of live traffic that the candidate is to have."""
     step: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from modelramp.rollout import sunset
 from modelramp.rollout.drift import PIN_DRIFT, drift, known
 from modelramp.rollout.gating import overridden, summarize
 from modelramp.rollout.observation import Failed, NoData, Observation, Value
@@ -45,7 +46,7 @@ def describe(status: Status, before: Iterable[Condition], seen: Observation) -> 
     effect = _traffic(status, earlier.get("TrafficConverged"), seen)
     audit = _audit(status, earlier.get(AUDIT), seen)
     judged = (*_summary(status, effect), _gates(status), _guardrails(status), effect, audit)
-    claims = (*judged, _pins(status, seen), *_policy(status))
+    claims = (*judged, _pins(status, seen), *_sunset(status, before, seen), *_policy(status))
     return tuple(_dated(claim, earlier.get(claim.type), status.observed_generation, seen) for claim in claims)
 
 
@@ -135,6 +136,11 @@ def _pins(status: Status, seen: Observation) -> Claim:
     before = next((found.status for found in status.conditions if found.type == PIN_DRIFT), "Unknown")
     is_known = known(status, seen) or before == "False"
     return Claim(PIN_DRIFT, "False", "AsResolved") if is_known else Claim(PIN_DRIFT, "Unknown", "NotLookedUp")
+
+
+def _sunset(status: Status, before: Iterable[Condition], seen: Observation) -> Iterator[Claim]:
+    if (found := sunset.judge(status, before, seen)) is not None:
+        yield Claim(sunset.SUNSET, found.status, found.reason, found.message)
 
 
 def _traffic(status: Status, before: Condition | None, seen: Observation) -> Claim:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from modelramp.rollout.observation import NoData, Observation, Reading, Value
+from modelramp.rollout.observation import Entry, NoData, Observation, Value
 from modelramp.rollout.status import Condition, Pin, Status
 
 PIN_DRIFT = "PinDrift"
@@ -32,10 +32,10 @@ def _about(pin: Pin) -> str:
     return f"version {pin.version} "
 
 
-def _judge(pin: Pin, answer: Value[Pin] | NoData) -> str:
+def _judge(pin: Pin, answer: Value[Entry] | NoData) -> str:
     if isinstance(answer, NoData):
         return f"{_about(pin)}is no longer in the registry"
-    now = answer.value
+    now = answer.value.pin
     if pin.created and now.created != pin.created:
         return f"{_about(pin)}was deleted and registered anew"
     changed = (("run", pin.run_id, now.run_id), ("place of its files", pin.source, now.source))
@@ -44,6 +44,6 @@ def _judge(pin: Pin, answer: Value[Pin] | NoData) -> str:
 
 
 def known(status: Status, seen: Observation) -> bool:
-    """Tell whether the registry has been asked about any version that matters."""
-    asked: dict[str, Reading[Pin]] = dict(seen.pins)
-    return any(pin is not None and pin.version in asked for pin in (status.stable, status.candidate))
+    """Tell whether the registry has told about any version that matters."""
+    answers = (seen.pins.get(pin.version) for pin in (status.stable, status.candidate) if pin is not None)
+    return any(isinstance(answer, Value | NoData) for answer in answers)

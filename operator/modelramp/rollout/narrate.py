@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modelramp.rollout import conditions, policy, progress, traffic
+from modelramp.rollout import conditions, policy, progress, sunset, traffic
 from modelramp.rollout.actions import Event
 from modelramp.rollout.archive import address, shelve
 from modelramp.rollout.drift import PIN_DRIFT
 from modelramp.rollout.observation import Observation
 from modelramp.rollout.record import Decided, record
-from modelramp.rollout.status import GuardrailState, Phase, Status, VerdictKind
+from modelramp.rollout.status import Condition, GuardrailState, Phase, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, UNREADABLE, Signal, SignalKind, Turn
 
 TOLD_IN_AN_EVENT = 8
@@ -126,6 +126,7 @@ def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
         *_verdicts(turn.status, after),
         *_journal(turn.status, after),
         *_drift(turn.status, after),
+        *_sunset(turn.status, after),
         *_repairs(turn, signal),
         *(Event(said.event, said.message, policy.EVENTS[said.event]) for said in policy.decided(turn, after)),
     )
@@ -172,16 +173,26 @@ def _verdicts(before: Status, after: Status) -> Iterator[Event]:
 
 
 def _drift(before: Status, after: Status) -> Iterator[Event]:
-    said, is_said = ([found for found in one.conditions if found.type == PIN_DRIFT] for one in (after, before))
-    if said and said[0].status == "True" and not (is_said and is_said[0].message == said[0].message):
-        yield Event("PinDrift", said[0].message, normal=False)
+    now, then = _claimed(after, PIN_DRIFT), _claimed(before, PIN_DRIFT)
+    if now and now.status == "True" and not (then and then.message == now.message):
+        yield Event(PIN_DRIFT, now.message, normal=False)
+
+
+def _sunset(before: Status, after: Status) -> Iterator[Event]:
+    """Say each stage once, and once more where the date was moved."""
+    now, then = _claimed(after, sunset.SUNSET), _claimed(before, sunset.SUNSET)
+    if now and (now.status == "True" or now.reason == sunset.UNREADABLE) and not (then and then.message == now.message):
+        yield Event(now.reason, now.message, normal=False)
+
+
+def _claimed(status: Status, kind: str) -> Condition | None:
+    return next((found for found in status.conditions if found.type == kind), None)
 
 
 def _journal(before: Status, after: Status) -> Iterator[Event]:
     """Say once that the story waits, or that an alias was left to its owner."""
-    known = next((found.reason for found in before.conditions if found.type == conditions.AUDIT), "")
-    found = next((found for found in after.conditions if found.type == conditions.AUDIT), None)
-    if found and found.reason != known and found.message:
+    known, found = _claimed(before, conditions.AUDIT), _claimed(after, conditions.AUDIT)
+    if found and found.reason != (known.reason if known else "") and found.message:
         yield Event("RecordsWait" if found.status == "False" else "AliasTaken", found.message, normal=False)
 
 

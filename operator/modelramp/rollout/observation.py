@@ -252,6 +252,17 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """What a version that was resolved is in the registry now; of its pin the digest is not read.
+
+    `sunset` is its tag `sunset_on`, from which day on it is not to be used; "" without.
+    """
+
+    pin: Pin
+    sunset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One turn's view of the world; total: what was not asked this turn is None."""
 
@@ -272,8 +283,8 @@ class Observation:
     rules: Reading[Rules] | None = None
     journal: Reading[Posted] | Busy | None = None
     """What became of the outbox; NoData where no records are to go to the registry at all."""
-    pins: Mapping[str, Reading[Pin]] = field(default_factory=dict, hash=False)
-    """What the registry said last of the versions that serve or are tried, by version; the digest is not read."""
+    pins: Mapping[str, Reading[Entry]] = field(default_factory=dict, hash=False)
+    """What the registry said last of the versions that serve or are tried, by version; Failed where it never did."""
     managers: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Who wrote a field of the spec last, by its path such as `model.version`; `""` is the newest of all."""
     rulebook: Reading[Rulebook] = field(default_factory=lambda: Value(Rulebook()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from modelramp.rollout import policy, progress, staging
+from modelramp.rollout import policy, progress, staging, sunset
 from modelramp.rollout.actions import Action, Post, RunVersion
 from modelramp.rollout.gating import held_to
 from modelramp.rollout.observation import Busy, Failed, NoData, Value
@@ -46,6 +46,7 @@ def look_again(turn: Turn, actions: tuple[Action, ...]) -> timedelta | None:
 
 def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
     yield from policy.moments(turn)
+    yield from sunset.moments(turn.status, turn.seen)
     if moves := [action for action in actions if not isinstance(action, Post)]:
         yield PODS_COME if all(isinstance(action, RunVersion) for action in moves) else SOON
     if turn.status.outbox:
