@@ -62,6 +62,14 @@ def test_a_record_says_which_files_by_which_plan_by_which_operator() -> None:
     assert promoted.plan != told(player, "Promoted", "1").plan, "the plan was edited in between"
 
 
+def test_a_record_names_the_business_rules_in_force() -> None:
+    player = played("set policy=rules", "policy rules aaa", "run 1m", "policy rules bbb", "run 1m", "pin 2", "run 1m")
+    changed = [record for record in history(player) if record.event == "PolicyChanged"]
+    assert [record.policy for record in changed] == ["aaa", "bbb"]
+    assert told(player, "AttemptStarted").policy == "bbb"
+    assert told(player, "Promoted", "1").policy == "", "there were none"
+
+
 def test_gates_leave_each_check_with_its_values() -> None:
     evidence = {found.check: found for found in told(played("pin 2", "run 2m"), "GatesPassed").evidence}
     judged = {"name", "ready", "run", "deprecated", "sunset", "signature", "compatibility", "metric:auc"}

@@ -190,6 +190,8 @@ class Record(Block):
     """The version as it was resolved."""
     plan: str | None = None
     """Hash of the plan that the attempt is held to."""
+    policy: str | None = None
+    """Hash of the business rules in force."""
     operator: str | None = None
     """Version of the operator."""
     evidence: tuple[Finding, ...] | None = None

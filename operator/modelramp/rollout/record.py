@@ -91,6 +91,7 @@ def _record(turn: Turn, signal: Signal, after: Status, decided: Decided) -> Reco
         weight=after.weight,
         pin=_pin(turn.status, after, decided.version),
         plan=plan_hash(attempt.plan) if attempt else "",
+        policy=after.policy.hash if after.policy else "",
         operator=__version__,
         evidence=tuple(_evidence(turn, signal, after))[:MOST_FINDINGS],
     )

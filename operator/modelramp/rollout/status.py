@@ -207,7 +207,7 @@ class Record:
 
     `id` is this object's only record of that name. `by` is the field manager, as far as the API server knows it;
     empty where the operator decided by itself. `phase`, `stable` and `weight` are how things stand afterwards.
-    `plan` is the hash of what the attempt is held to. `times` counts the records that this one stands for.
+    `plan` is the hash of what the attempt is held to, `policy` that of the business rules in force. `times` counts the records that this one stands for.
     """
 
     at: datetime
@@ -225,6 +225,7 @@ class Record:
     weight: int | None = None
     pin: Pin | None = None
     plan: str = ""
+    policy: str = ""
     operator: str = ""
     evidence: tuple[Finding, ...] = ()
     times: int | None = None
