@@ -84,7 +84,7 @@ def test_every_setting_of_the_model_server_is_documented(setting: str) -> None:
 
 def drawn() -> str:
     """Return the state diagram that the table stands for; ways that lead from everywhere are left to the text."""
-    everywhere = {"Release", "Repin", "Restore", "Return", "WarmUp", "Revert"}
+    everywhere = {"Release", "Repin", "Restore", "Return", "WarmUp", "Revert", "Drill", "BringBack", "Drilled"}
     ways = {
         (phase.value, to.value, signal.value)
         for phase, row in TRANSITIONS.items()

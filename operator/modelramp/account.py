@@ -60,6 +60,7 @@ def tell_why(story: Story) -> str:
     if proof and proof != since:
         lines += ["", f"it had proved itself {_at(proof.at)}: {proof.message}{_by(proof)}", *_evidence(proof)]
     lines += _passed_gates(story.records, serves)
+    lines += _way_back(status)
     lines += _not_serving(status)
     return "\n".join([*lines, *_caveat(story)]) + "\n"
 
@@ -82,6 +83,11 @@ def _is_proof(record: Record, version: str) -> bool:
 def _passed_gates(records: Iterable[Record], version: str) -> list[str]:
     gates = [record for record in records if (record.event, record.version) == ("GatesPassed", version)]
     return ["", f"its gates, {_at(gates[-1].at)}:", *_evidence(gates[-1])] if gates else []
+
+
+def _way_back(status: Status) -> list[str]:
+    known = status.rehearsed
+    return ["", f"a rollback was rehearsed {_at(known.ended_at)}: {known.message}"] if known and known.ended_at else []
 
 
 def _not_serving(status: Status) -> list[str]:

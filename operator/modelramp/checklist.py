@@ -23,7 +23,7 @@ DAY = 86_400
 _NOT_KNOWN = "–"
 _WITH_A_LINE = frozenset({"name", "signature", "compatibility", "lineage", "decision", "policy", "staging", "rollback"})
 """Gates that have a line of their own; what else fails is an offline gate that has not passed."""
-_BACK = ("RolledBack", "ManualRollback", "Aborted", "Returned", "Restored")
+_BACK = ("RollbackRehearsed", "RolledBack", "ManualRollback", "Aborted", "Returned", "Restored")
 _NOTES = ("decision", "decision_note", "modelramp.decision")
 
 
@@ -147,8 +147,11 @@ def _pinned(case: Case) -> tuple[str, str]:
 
 def _rollback(case: Case) -> tuple[str, str]:
     back = next((one for one in reversed(case.story.records) if one.event in _BACK), None)
+    rehearsed = case.story.subject.status.rehearsed
+    if back is None and rehearsed and rehearsed.ended_at:
+        return "✓", f"{rehearsed.reason} on {rehearsed.ended_at:%Y-%m-%d}: {rehearsed.message}"
     if back is None:
-        return "✗", "no rollback is on record: rehearse one (docs/runbook.md)"
+        return "✗", f"no rollback is on record: rehearse one (kubectl modelramp drill {case.story.subject.ref.name})"
     return "✓", f"{back.event} on {back.at:%Y-%m-%d}: {back.message}"
 
 

@@ -73,6 +73,12 @@ def _add_user(commands: Any) -> None:
     tell = commands.add_parser("explain", help="say what a ModelDeployment does, why it waits, what comes next")
     _add_object(tell)
     tell.set_defaults(run=explain_object)
+    drill = commands.add_parser(
+        "drill", help="rehearse a rollback: all traffic to the version before, and at once back"
+    )
+    _add_object(drill)
+    drill.add_argument("--timeout", type=float, default=300.0, metavar="SECONDS", help="default: 300")
+    drill.set_defaults(run=rehearse_rollback)
 
 
 def _add_object(command: argparse.ArgumentParser) -> None:
@@ -179,6 +185,20 @@ def explain_object(chosen: argparse.Namespace) -> int:
         print(f"modelramp: {refused}", file=sys.stderr)
         return REFUSED
     return OK
+
+
+def rehearse_rollback(chosen: argparse.Namespace) -> int:
+    """Ask for a drill, wait for its end and print it; 1 where it was refused or did not pass."""
+    from modelramp.inquiry import InquiryError  # noqa: PLC0415
+    from modelramp.rehearse import rehearse  # noqa: PLC0415
+
+    try:
+        told = asyncio.run(rehearse(chosen.name, chosen.namespace, chosen.kubeconfig, chosen.timeout))
+    except InquiryError as refused:
+        print(f"modelramp: {refused}", file=sys.stderr)
+        return REFUSED
+    print(told.text, end="")
+    return OK if told.good else REFUSED
 
 
 def tell_story(chosen: argparse.Namespace) -> int:

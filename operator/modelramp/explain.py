@@ -67,7 +67,11 @@ def _runs(status: Status) -> list[str]:
 
 def _warm(status: Status) -> list[str]:
     versions = [pin.version for pin in status.previous]
-    return [f"was stable before: version {', '.join(versions)}"] if versions else []
+    said = [f"was stable before: version {', '.join(versions)}"] if versions else []
+    drill = status.drill
+    if drill and drill.ended_at is None:
+        return [*said, f"a drill runs: all traffic goes to version {drill.version}, and back"]
+    return [*said, f"last drill: {drill.reason}: {drill.message}"] if drill else said
 
 
 def _stands(subject: Subject, now: datetime) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,6 +42,14 @@ async def inquire(name: str, namespace: str | None, kubeconfig: Path | None) -> 
 
 async def read(name: str, namespace: str | None, kubeconfig: Path | None) -> tuple[Subject, Object]:
     """Return an object, parsed and as it is. Raises InquiryError where it cannot be read."""
+    async with reach(namespace, kubeconfig) as (cluster, where):
+        obj = found(await cluster.get(MODEL_DEPLOYMENT, where, name), Ref(where, name))
+    return Subject(Ref(where, name), obj["metadata"]["generation"], read_spec(obj), read_status(obj)), obj
+
+
+@asynccontextmanager
+async def reach(namespace: str | None, kubeconfig: Path | None) -> AsyncIterator[tuple[Cluster, str]]:
+    """Yield the user's cluster and namespace. Raises InquiryError where there is no way to it."""
     path = kubeconfig or usual_kubeconfig()
     if path is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise InquiryError("there is no kubeconfig: set KUBECONFIG, or give --kubeconfig FILE")
@@ -53,12 +63,9 @@ async def read(name: str, namespace: str | None, kubeconfig: Path | None) -> tup
     except YAMLError:  # its message may quote a token
         raise InquiryError(f"the kubeconfig {path} cannot be used: it is no YAML") from None
     try:
-        answer = await cluster.get(MODEL_DEPLOYMENT, where, name)
+        yield cluster, where
     finally:
         await cluster.close()
-    ref = Ref(where, name)
-    obj = _found(answer, ref)
-    return Subject(ref, obj["metadata"]["generation"], read_spec(obj), read_status(obj)), obj
 
 
 class Registry:
@@ -111,7 +118,8 @@ def _namespace(kubeconfig: Path | None) -> str:
     return str((active or {}).get("context", {}).get("namespace") or "default")
 
 
-def _found(answer: Answer, ref: Ref) -> Object:
+def found(answer: Answer, ref: Ref) -> Object:
+    """Return the object of an answer. Raises InquiryError where there is none."""
     match answer:
         case Reply(obj):
             return obj

@@ -30,6 +30,7 @@ from modelramp.rollout.spec import Plan
 from tests.properties.worlds import DURATIONS, NOW, Dice, guardrail, plans
 
 COUNT = 2000
+MONTH = timedelta(days=30)
 SUBJECT = Subject("shop", {"env": "production"}, {"team": "fraud"}, {"risk": "tier1"})
 SELECTORS = (
     Selector(),
@@ -75,7 +76,9 @@ def gates(dice: Dice) -> Gates:
         decision=dice.choice([None, DecisionGate(dice.choice(list(NoteFor)))]),
         require_policy=dice.flag(),
         staging=dice.choice([None, staging(dice)]),
-        rollback=dice.choice([None, RollbackGate(), RollbackGate(required=False)]),
+        rollback=dice.choice(
+            [None, RollbackGate(), RollbackGate(required=False), RollbackGate(rehearsed_within=MONTH)]
+        ),
         overrides=tuple(Override(gate, "known", NOW) for gate in sorted(dice.subset(["metric:auc", "signature"]))),
     )
 
@@ -114,7 +117,9 @@ def assert_gates_as_strict(gates: Gates, asked: Gates) -> None:
         assert gates.decision.required_for is NoteFor.ALL or asked.decision.required_for is NoteFor.TIER1
     assert_replay_as_strict(gates.staging, asked.staging)
     if asked.rollback and asked.rollback.required:
-        assert gates.rollback == RollbackGate()
+        assert gates.rollback is not None
+        assert gates.rollback.required
+        assert asked.rollback.rehearsed_within in (None, gates.rollback.rehearsed_within)
 
 
 def assert_replay_as_strict(found: StagingGate | None, asked: StagingGate | None) -> None:

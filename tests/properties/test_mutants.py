@@ -17,7 +17,7 @@ OPERATOR = Path(__file__).parents[2] / "operator"
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: in this module of the core, this text becomes that."""
+    """One fault: in this module of the core, or of the adapters, this text becomes that."""
 
     invariant: str
     module: str
@@ -26,6 +26,7 @@ class Mutant:
     suite: str = "test_invariants.py"
 
 
+STORY = "test_story.py"
 MUTANTS = {
     "stable gets a percent too much": Mutant(
         "test_1_", "traffic.py", "EVERYTHING - weight, status.", "EVERYTHING - weight + 1, status."
@@ -147,12 +148,38 @@ MUTANTS = {
         "test_unknown_policies", "settle.py", "    if not isinstance(rulebook, Value):\n        return Unsettled(rulebook.reason, rulebook.message)\n",
         "    if not isinstance(rulebook, Value):\n        return Settled(attempt.plan)\n",
     ),
+    "a record that the registry has not taken is lost": Mutant(
+        "test_a_record", "archive.py", "if record.id not in taken)", "if not taken)", STORY
+    ),
+    "a record that the registry has is written again": Mutant(
+        "test_a_record", "archive.py", "if record.id not in taken)", "if True)", STORY
+    ),
+    "a drill outlives the operator": Mutant(
+        "test_a_drill", "drill.py", "turn.evidence.since > drill.started_at", "False", STORY
+    ),
+    "a drill goes on with nobody there": Mutant(
+        "test_a_drill", "drill.py", "(pin := fallback(turn)) is None or pin.version != drill.version", "False", STORY
+    ),
 }  # fmt: skip
+ALIAS = Mutant(
+    "test_an_alias_that_somebody", "../adapters/mlflow_records.py",
+    "if not is_ours or (now and now not in owned.get(", "if not is_ours and (now and now not in owned.get(",
+    "../adapters/test_journal.py",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_invariant_kills_its_mutant(name: str, tmp_path: Path) -> None:
-    mutant = MUTANTS[name]
+    kill(MUTANTS[name], tmp_path)
+
+
+@pytest.mark.server
+def test_an_alias_of_somebody_else_that_is_moved_is_noticed(tmp_path: Path) -> None:
+    kill(ALIAS, tmp_path)
+
+
+def kill(mutant: Mutant, tmp_path: Path) -> None:
+    """Run the property on a core with the fault. Raises AssertionError where it does not fail by an assertion."""
     shutil.copytree(OPERATOR / "modelramp", tmp_path / "modelramp", ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path / "modelramp" / "rollout" / mutant.module
     source = target.read_text()

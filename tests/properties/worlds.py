@@ -45,8 +45,8 @@ from modelramp.rollout.spec import (
     Spec,
     Step,
 )
-from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status, VerdictKind
-from modelramp.rollout.traffic import RETREAT, WITH_CANDIDATE, desired
+from modelramp.rollout.status import Attempt, AttemptKind, Drill, Phase, Pin, Rejection, Status, VerdictKind
+from modelramp.rollout.traffic import AT_REST, RETREAT, WITH_CANDIDATE, desired
 from modelramp.rollout.turn import WITH_TRAFFIC, watched
 from tests.properties.rehearsals import evidence, rehearsals, rollback_gates, staging_gates
 
@@ -162,7 +162,14 @@ def statuses(dice: Dice, phase: Phase | None = None) -> Status:
         attempt=attempts(dice, order[1], phase, kind) if has_attempt else None,
         rejected=rejected,
         observed_generation=1,
+        drill=drills(dice, order[2]) if phase in AT_REST and not first else None,
     )
+
+
+def drills(dice: Dice, version: str) -> Drill | None:
+    started = NOW - dice.choice([timedelta(0), timedelta(seconds=1), timedelta(minutes=30)])
+    running = Drill("asked", version, started, dice.choice([None, started]))
+    return dice.choice([None, None, running, replace(running, ended_at=started, reason="DrillFailed")])
 
 
 def splits(dice: Dice, wanted: Split | None) -> Split:
@@ -251,12 +258,13 @@ def world(dice: Dice, phase: Phase | None = None) -> World:
     """One turn, with everything that can be true at once."""
     status = statuses(dice, phase)
     attempt_version = status.attempt.version if status.attempt else None
-    pinned = dice.usual(attempt_version, *VERSIONS) or dice.choice(VERSIONS)
+    serves = status.stable.version if status.stable and status.phase is Phase.PROMOTED else attempt_version
+    pinned = dice.usual(serves, *VERSIONS) or dice.choice(VERSIONS)
     abort = dice.usual(None, pinned, "9")
     step = dice.choice([None, f"{pinned}/1", f"{pinned}/10", f"{pinned}/50", f"{pinned}/100"])
     spec = Spec(
         "fraud", pinned, Serving(keep_warm=dice.randint(0, 2)), plans(dice), paused=dice.usual(False, True),
-        abort=abort, approve=step, fingerprint=CURRENT,
+        abort=abort, approve=step, fingerprint=CURRENT, drill=dice.choice(["", "asked", "anew"]),
     )  # fmt: skip
     deleting = dice.usual(False, False, True)
     measurements = tuple(

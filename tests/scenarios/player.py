@@ -107,6 +107,8 @@ class Player:
             "approval": lambda: {"plan": replace(spec.plan, steps=_with_approval(spec.plan.steps, int(value)))},
             "staging": lambda: {"plan": _with_gates(spec.plan, staging=STAGINGS[value])},
             "rollback": lambda: {"plan": _with_gates(spec.plan, rollback=RollbackGate())},
+            "rehearsed-within": lambda: {"plan": _with_gates(spec.plan, rollback=_rehearsed_within(value))},
+            "drill": lambda: {"drill": value},
             "keep-warm": lambda: {"serving": replace(spec.serving, keep_warm=int(value))},
             "on-no-data": lambda: {"plan": _silence_means(spec.plan, OnNoData(value))},
         }
@@ -258,6 +260,10 @@ def _figure(name: str, value: str) -> float | None:
     if value == "none":
         return None
     return float(value) if name.startswith("p") else int(value)
+
+
+def _rehearsed_within(duration: str) -> RollbackGate:
+    return RollbackGate(rehearsed_within=parse_duration(duration))
 
 
 def _with_gates(plan: Plan, **gates: StagingGate | RollbackGate | None) -> Plan:

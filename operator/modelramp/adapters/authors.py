@@ -7,7 +7,7 @@ from typing import Any
 
 MANAGERS = "managers"
 """Where the store keeps them, in the metadata in place of `managedFields`, which are often larger than the object."""
-FIELDS = ("model.version", "abort", "approve", "paused", "retry", "gates.overrides")
+FIELDS = ("model.version", "abort", "approve", "paused", "retry", "drill", "gates.overrides")
 """The fields of which somebody may want to know who set them."""
 
 

@@ -178,10 +178,12 @@ class Cluster:
         query = {"fieldManager": manager, "force": "true"}
         return await self._call(_Request("PATCH", kind_of(obj), _path(obj), query, obj, APPLY))
 
-    async def patch(self, kind: Kind, namespace: str, name: str, body: Object | Sequence[Object]) -> Answer:
+    async def patch(
+        self, kind: Kind, namespace: str, name: str, body: Object | Sequence[Object], manager: str = FIELD_MANAGER
+    ) -> Answer:
         """Patch an object: a mapping is a merge patch, a list a JSON patch."""
-        content_type = MERGE_PATCH if isinstance(body, Mapping) else JSON_PATCH
-        return await self._call(_Request("PATCH", kind, kind.path(namespace, name), _OURS, body, content_type))
+        content_type, query = MERGE_PATCH if isinstance(body, Mapping) else JSON_PATCH, {"fieldManager": manager}
+        return await self._call(_Request("PATCH", kind, kind.path(namespace, name), query, body, content_type))
 
     async def replace(self, obj: Object, subresource: str = "") -> Answer:
         """Replace an object or its subresource; Conflict when `metadata.resourceVersion` is not the newest."""

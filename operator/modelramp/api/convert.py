@@ -79,6 +79,7 @@ def _core_spec(read: spec.Spec, runtime: Runtime) -> core.Spec:
         abort=read.abort,
         approve=read.approve,
         retry=read.retry,
+        drill=read.drill,
         fingerprint=_fingerprint(read),
     )
 

@@ -21,7 +21,7 @@ def core_gates(read: api.Gates) -> core.Gates:
         decision=_decision(read.decision) if read.decision else None,
         require_policy=read.policy.required,
         staging=_staging(read.staging) if read.staging else None,
-        rollback=core.RollbackGate(read.rollback.required) if read.rollback else None,
+        rollback=core.RollbackGate(read.rollback.required, read.rollback.rehearsed_within) if read.rollback else None,
         overrides=tuple(core.Override(each.gate, each.reason, each.until) for each in read.overrides),
     )
 

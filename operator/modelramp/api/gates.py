@@ -208,7 +208,7 @@ class Override(Block):
         Field(min_length=1, max_length=280),
         matches(
             "^(name|ready|run|deprecated|sunset|signature|compatibility|decision|policy|rollback|staging"
-            "|(metric|fairness|coverage|lineage|tag|staging):.+)$",
+            "|(metric|fairness|coverage|lineage|tag|staging|rollback):.+)$",
             "is no gate: write its name as status.attempt.gates has it, such as metric:auc or lineage:GitCommit",
         ),
     ]

@@ -124,3 +124,5 @@ class Spec(Block):
     """Let the pinned version go on from a step with approval: VERSION/WEIGHT, such as 8/50."""
     retry: Annotated[str, Field(max_length=64)] = ""
     """Any text; a new one tries a rejected version again."""
+    drill: Annotated[str, Field(max_length=64)] = ""
+    """Any text; a new one rehearses a rollback: all traffic to the version to fall back to, and at once back."""

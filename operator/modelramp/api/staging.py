@@ -56,6 +56,8 @@ class RollbackGate(Block):
 
     required: bool = True
     """It is warm, and answers a prediction made from its own input example. Passes while nothing is stable."""
+    rehearsed_within: PositiveDuration | None = None
+    """A drill (spec.drill) must have passed so long ago at the most, such as 720h. Not asked where it is not given."""
 
 
 class DatasetCopy(Block):
@@ -95,3 +97,5 @@ class RollbackGateCopy(Block):
 
     required: bool | None = None
     """Whether the version to fall back to must be warm and answer."""
+    rehearsed_within: str | None = None
+    """How old the newest drill may be."""

@@ -122,6 +122,25 @@ class Rejection(Block):
     """When."""
 
 
+class Drill(Block):
+    """A rollback that is rehearsed on the live traffic."""
+
+    asked: str | None = None
+    """The spec.drill that asked for it."""
+    version: str | None = None
+    """The version that gets all traffic meanwhile."""
+    started_at: datetime | None = None
+    """When it began."""
+    away_at: datetime | None = None
+    """When that was seen in effect, and the traffic began to go back."""
+    ended_at: datetime | None = None
+    """When it ended; it runs until then."""
+    reason: str | None = None
+    """How it ended, in one word."""
+    message: str | None = None
+    """How it ended, with the values."""
+
+
 class Finding(Block):
     """One thing that a decision rests on."""
 
@@ -242,6 +261,10 @@ class Status(Block):
     """The business rules, where spec.policy names some."""
     required: tuple[GuardrailCopy, ...] | None = None
     """The guardrails that PromotionPolicies asked for when stable was tried; it is watched by them ever after."""
+    drill: Drill | None = None
+    """The drill that was asked for last."""
+    rehearsed: Drill | None = None
+    """The newest drill that passed."""
     rejected: tuple[Rejection, ...] | None = None
     """Pins that are not tried again."""
     history: tuple[Record, ...] | None = None

@@ -10,12 +10,13 @@ from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 
+from modelramp.rollout import drill
 from modelramp.rollout.floor import is_required
 from modelramp.rollout.gates.spec import NO_GATES
 from modelramp.rollout.gating import examine, held_to
 from modelramp.rollout.observation import Value
 from modelramp.rollout.settle import Settled
-from modelramp.rollout.status import Attempt, AttemptKind, Phase, Pin, Rejection, Status
+from modelramp.rollout.status import Attempt, AttemptKind, Drill, Phase, Pin, Rejection, Status
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, fallback
 
 _P, _S = Phase, SignalKind
@@ -24,29 +25,43 @@ _ALWAYS = {_S.RELEASE: _P.RELEASED, _S.REPIN: _P.GATING, **_BACK}
 _PROTECTION = (_S.ABORT, _S.BREACH, _S.LOST, _S.INEFFECTIVE, _S.BLIND)
 _GUARDED = dict.fromkeys(_PROTECTION, _P.ROLLED_BACK)
 
+
+def _drills(phase: Phase) -> dict[SignalKind, Phase]:
+    """Return what a drill leads to at rest: nowhere, but where stable is lost meanwhile."""
+    return {**dict.fromkeys(drill.KINDS, phase), _S.LOST: _P.ROLLED_BACK}
+
+
 TRANSITIONS: Mapping[Phase, Mapping[SignalKind, Phase]] = {
     _P.PENDING: _ALWAYS,
     _P.GATING: {
         **_ALWAYS, _S.BREACH: _P.ROLLED_BACK, _S.ABORT: _P.REJECTED, _S.REFUSE: _P.REJECTED, _S.ACCEPT: _P.STARTING,
+        _S.DRILLED: _P.GATING,
     },
     _P.STARTING: {
         **_ALWAYS, _S.BREACH: _P.ROLLED_BACK, _S.ABORT: _P.REJECTED, _S.EXPIRE: _P.REJECTED,
         _S.REHEARSE: _P.STAGING, _S.SHADOW: _P.SHADOWING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED,
+        _S.DRILLED: _P.STARTING,
     },
     _P.STAGING: {
         **_ALWAYS, _S.BREACH: _P.ROLLED_BACK, _S.ABORT: _P.REJECTED, _S.EXPIRE: _P.REJECTED, _S.REFUSE: _P.REJECTED,
         _S.ACCEPT: _P.STAGING, _S.SHADOW: _P.SHADOWING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED,
+        _S.DRILLED: _P.STAGING,
     },
     _P.SHADOWING: {
         **_ALWAYS, **_GUARDED, _S.SETTLE: _P.SHADOWING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED,
+        _S.DRILLED: _P.SHADOWING,
     },
-    _P.RAMPING: {**_ALWAYS, **_GUARDED, _S.SETTLE: _P.RAMPING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED},
+    _P.RAMPING: {
+        **_ALWAYS, **_GUARDED, _S.SETTLE: _P.RAMPING, _S.RAMP: _P.RAMPING, _S.FINISH: _P.PROMOTED,
+        _S.DRILLED: _P.RAMPING,
+    },
     _P.PROMOTED: {
         _S.RELEASE: _P.RELEASED, _S.REPIN: _P.GATING, _S.RETURN: _P.PROMOTED, _S.WARM_UP: _P.STARTING,
         _S.REVERT: _P.ROLLED_BACK, _S.ABORT: _P.ROLLED_BACK, _S.BREACH: _P.ROLLED_BACK, _S.RECALL: _P.REJECTED,
+        **_drills(_P.PROMOTED),
     },
-    _P.ROLLED_BACK: _ALWAYS,
-    _P.REJECTED: {**_ALWAYS, _S.BREACH: _P.ROLLED_BACK},
+    _P.ROLLED_BACK: {**_ALWAYS, **_drills(_P.ROLLED_BACK)},
+    _P.REJECTED: {**_ALWAYS, _S.BREACH: _P.ROLLED_BACK, **_drills(_P.REJECTED)},
     _P.RELEASED: _ALWAYS,
 }  # fmt: skip
 
@@ -70,7 +85,10 @@ def advance(turn: Turn, signal: Signal) -> Status:
     to = TRANSITIONS[turn.status.phase].get(signal.kind)
     if to is None:
         return turn.status
-    return replace(_EFFECTS[signal.kind](turn, signal), phase=to)
+    after = replace(_EFFECTS[signal.kind](turn, signal), phase=to)
+    if signal.kind in drill.KINDS:
+        return after
+    return drill.end(after, turn.seen.now, drill.FAILED, f"cut short by {signal.reason}")
 
 
 def _begin(turn: Turn, kind: AttemptKind, version: str) -> Attempt:
@@ -203,7 +221,7 @@ def _reject(status: Status, version: str, fingerprint: str, turn: Turn, signal: 
 def _fall_back(turn: Turn, signal: Signal) -> Status:
     """Send traffic back: from the candidate to stable, or from stable to the version before it."""
     status, phase = _drop(turn.status, turn, signal), turn.status.phase
-    about_stable = phase is Phase.PROMOTED or (signal.kind is SignalKind.BREACH and phase not in WITH_TRAFFIC)
+    about_stable = phase is Phase.PROMOTED or (signal.kind in (_S.BREACH, _S.LOST) and phase not in WITH_TRAFFIC)
     return _demote(status, pin.version, turn, signal) if about_stable and (pin := fallback(turn)) else status
 
 
@@ -234,6 +252,21 @@ def _recall(turn: Turn, signal: Signal) -> Status:
     return turn.status
 
 
+def _drill(turn: Turn, signal: Signal) -> Status:
+    return replace(turn.status, drill=Drill(turn.spec.drill, signal.target, turn.seen.now))
+
+
+def _bring_back(turn: Turn, signal: Signal) -> Status:
+    known = turn.status.drill
+    return replace(turn.status, drill=known and replace(known, away_at=turn.seen.now))
+
+
+def _drilled(turn: Turn, signal: Signal) -> Status:
+    """End the drill; one that is refused has ended when it begins."""
+    status = _drill(turn, signal) if signal.reason == drill.REFUSED else turn.status
+    return drill.end(status, turn.seen.now, signal.reason, signal.message)
+
+
 def _release(turn: Turn, signal: Signal) -> Status:
     return replace(turn.status, candidate=None)
 
@@ -259,4 +292,7 @@ _EFFECTS: Mapping[SignalKind, Callable[[Turn, Signal], Status]] = {
     _S.RAMP: _ramp,
     _S.SETTLE: _settle,
     _S.FINISH: _finish,
+    _S.DRILL: _drill,
+    _S.BRING_BACK: _bring_back,
+    _S.DRILLED: _drilled,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modelramp.rollout import conditions, policy, progress, sunset, traffic
+from modelramp.rollout import conditions, drill, policy, progress, sunset, traffic
 from modelramp.rollout.actions import Event
 from modelramp.rollout.archive import address, shelve
 from modelramp.rollout.drift import PIN_DRIFT
@@ -40,6 +40,8 @@ EVENTS = {
     SignalKind.SHADOW: ("ShadowStarted", True),
     SignalKind.RAMP: ("StepStarted", True),
     SignalKind.FINISH: ("Promoted", True),
+    SignalKind.DRILL: (drill.STARTED, True),
+    SignalKind.DRILLED: (drill.REHEARSED, True),
 }
 """The event of each signal that changes the phase or the step: its reason and whether it is Normal."""
 
@@ -65,6 +67,8 @@ def tell(turn: Turn, signal: Signal, after: Status) -> Status:
 
 
 def _reasoned(turn: Turn, signal: Signal, after: Status) -> Status:
+    if signal.kind in drill.KINDS:  # a rehearsal is no reason for how things stand
+        return after
     if signal.kind in (SignalKind.HOLD, SignalKind.PAUSE) or after.phase not in ATTEMPTING:
         return replace(after, reason=signal.reason, message=signal.message)
     ahead = progress.judge(Turn(turn.spec, after, _unasked(turn.seen), turn.evidence))
@@ -92,6 +96,8 @@ def _finishes(signal: Signal) -> bool:
 
 def _event(signal: Signal) -> tuple[str, bool]:
     """Return the event's reason and whether it is Normal; the end of our own retreat is told as the retreat."""
+    if signal.kind is SignalKind.DRILLED:
+        return signal.reason, signal.reason == drill.REHEARSED
     if not _finishes(signal):
         return EVENTS[signal.kind]
     return EVENTS[SignalKind.ABORT if signal.reason == "Aborted" else SignalKind.BREACH]
@@ -122,6 +128,7 @@ def events(turn: Turn, signal: Signal, after: Status) -> tuple[Event, ...]:
         *_transition(turn, signal, after),
         *_overrides(turn, signal, after),
         *_raised(turn.status, after),
+        *_cut_short(turn.status, after, signal),
         *_holds(turn.status, after),
         *_verdicts(turn.status, after),
         *_journal(turn.status, after),
@@ -157,6 +164,12 @@ def _raised(before: Status, after: Status) -> Iterator[Event]:
     told = [f"{each.field} by {each.policy}: {each.message}" for each in raised[:TOLD_IN_AN_EVENT]]
     more = len(raised) - len(told)
     yield Event("FloorRaised", "; ".join(told) + (f"; and {more} more" if more else ""))
+
+
+def _cut_short(before: Status, after: Status, signal: Signal) -> Iterator[Event]:
+    ended = drill.cut_short(before, after)
+    if ended and signal.kind is not SignalKind.DRILLED:
+        yield Event(drill.FAILED, ended.message, normal=False)
 
 
 def _holds(before: Status, after: Status) -> Iterator[Event]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from modelramp import __version__
-from modelramp.rollout import progress
+from modelramp.rollout import drill, progress
 from modelramp.rollout.observation import Value
 from modelramp.rollout.spec import Guardrail, Plan
-from modelramp.rollout.status import Attempt, Finding, GateResult, Phase, Pin, Record, Status, VerdictKind
+from modelramp.rollout.status import Attempt, Drill, Finding, GateResult, Phase, Pin, Record, Status, VerdictKind
 from modelramp.rollout.traffic import BY_HAND
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, Signal, SignalKind, Turn, watched
 
@@ -37,7 +37,8 @@ def record(
 
     `rules` is what is new about the business rules, which no signal stands for.
     """
-    said = (*_by_people(turn, signal), *_overridden(turn, signal, after), *((decided,) if decided else ()))
+    people = (*_by_people(turn, signal), *_overridden(turn, signal, after))
+    said = (*people, *_cut_short(turn.status, signal, after), *((decided,) if decided else ()))
     seen = turn.seen.rules
     author = seen.value.author if isinstance(seen, Value) else ""
     about_rules = (replace(_record(turn, signal, after, each), reason=each.event, by=author) for each in rules)
@@ -66,6 +67,12 @@ def _overridden(turn: Turn, signal: Signal, after: Status) -> Iterator[Decided]:
     used = (result for result in gates if result.overridden and result not in known)
     if told := "; ".join(f"{result.gate}: {result.override}" for result in used):
         yield Decided(OVERRIDDEN, after.attempt.version if after.attempt else "", told)
+
+
+def _cut_short(before: Status, signal: Signal, after: Status) -> Iterator[Decided]:
+    ended = drill.cut_short(before, after)
+    if ended and signal.kind is not SignalKind.DRILLED:
+        yield Decided(drill.FAILED, ended.version, ended.message)
 
 
 def _is_paused(status: Status, attempt: Attempt) -> bool:
@@ -123,6 +130,8 @@ def _field(turn: Turn, signal: Signal) -> str | None:
         return "abort"
     if signal.kind in _PINNING:
         return "model.version"
+    if signal.kind in drill.KINDS:
+        return "drill"
     if signal.kind is not SignalKind.REPIN or signal.target != turn.spec.version:
         return None
     return "" if any(known.version == signal.target for known in turn.status.rejected) else "model.version"
@@ -133,6 +142,8 @@ def _evidence(turn: Turn, signal: Signal, after: Status) -> Iterator[Finding]:
     if signal.kind in _GATED and after.attempt:
         yield from _floors(after.attempt)
         yield from (_gate(result) for result in after.attempt.gates)
+    if signal.kind is SignalKind.DRILLED and after.drill:
+        yield from _drill(after.drill, turn.spec.plan.effect_deadline.total_seconds())
     if attempt and turn.status.phase is Phase.STARTING:
         yield from _pods(turn, attempt)
     if attempt and turn.status.phase in WITH_TRAFFIC:
@@ -178,6 +189,13 @@ def _at_least(check: str, value: float, least: float) -> Finding:
     if value >= least:
         return Finding(check, VerdictKind.PASS, "Reached", value=value, min=least)
     return Finding(check, VerdictKind.INCONCLUSIVE, "NotReached", value=value, min=least)
+
+
+def _drill(ended: Drill, deadline: float) -> Iterator[Finding]:
+    """Yield how many seconds each way took until it was in effect."""
+    for way, seconds in zip(("drill there", "drill back"), drill.seconds(ended), strict=True):
+        if seconds is not None:
+            yield Finding(way, VerdictKind.PASS, "InEffect", value=seconds, max=deadline)
 
 
 def _guardrail(turn: Turn, guardrail: Guardrail) -> Finding:

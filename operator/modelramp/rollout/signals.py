@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from modelramp.rollout import policy, progress, traffic
+from modelramp.rollout import drill, policy, progress, traffic
 from modelramp.rollout.guardrails import blind, breached
 from modelramp.rollout.observation import Value
 from modelramp.rollout.status import Phase, Rejection
@@ -179,10 +179,10 @@ def _unreadable(turn: Turn) -> Signal | None:
 
 CHAIN: tuple[Callable[[Turn], Signal | None], ...] = (
     _release, _revert, _abort, _restore, _return, _repin,
-    _breach, _lost, _ineffective, _blind,
-    _settle, _recall, _pause, progress.judge,
+    _breach, _lost, drill.lose, _ineffective, _blind,
+    drill.follow, _settle, _recall, drill.begin, _pause, progress.judge,
 )  # fmt: skip
 PROTECTION: tuple[Callable[[Turn], Signal | None], ...] = (
-    _release, _revert, _breach, _lost, _ineffective, _blind, _settle, _unreadable,
+    _release, _revert, _breach, _lost, drill.lose, _ineffective, _blind, drill.follow, _settle, _unreadable,
 )  # fmt: skip
 """What needs nothing of the spec: all that is left of the chain while the spec cannot be used."""

@@ -215,6 +215,7 @@ class Spec:
     abort: str | None = None
     approve: str | None = None
     retry: str = ""
+    drill: str = ""
     fingerprint: str = ""
     """Hash of what an attempt depends on: a rejected pin is tried again only when this changes."""
     problem: str = ""

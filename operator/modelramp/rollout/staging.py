@@ -203,6 +203,22 @@ def _rollback(turn: Turn, attempt: Attempt, found: Rehearsal) -> Iterator[GateRe
         yield GateResult(ROLLBACK, False, "FallbackNotWarm", said)
     else:
         yield _answer(pin, found)
+    if pin is not None and gate.rehearsed_within is not None:
+        yield _rehearsed(turn, gate.rehearsed_within)
+
+
+def _rehearsed(turn: Turn, within: timedelta) -> GateResult:
+    """Judge how old the newest drill is; without a version to go back to none could have been."""
+    known, gate, bound = turn.status.rehearsed, f"{ROLLBACK}:rehearsed", f"within {text(within)}"
+    if known is None or known.ended_at is None:
+        if not turn.status.previous:
+            said = "no version served before the present one: there was nothing to rehearse"
+            return GateResult(gate, True, "NothingToRehearse", said, bound=bound)
+        said = f"no rollback was rehearsed, {bound} is asked for: kubectl modelramp drill"
+        return GateResult(gate, False, "NeverRehearsed", said, bound=bound)
+    when, passed = f"{known.ended_at:%Y-%m-%dT%H:%M:%SZ}", turn.seen.now - known.ended_at <= within
+    said = f"a rollback to version {known.version} was rehearsed at {when}, {bound} is asked for"
+    return GateResult(gate, passed, "Rehearsed" if passed else "RehearsalTooOld", said, when, bound, "status.rehearsed")
 
 
 def _answer(pin: Pin, found: Rehearsal) -> GateResult:

@@ -177,6 +177,28 @@ class PolicyState:
 
 
 @dataclass(frozen=True, slots=True)
+class Drill:
+    """A rollback that is rehearsed on the live traffic; `asked` is the `spec.drill` that wanted it.
+
+    All traffic goes to `version` and, once that was seen in effect at `away_at`, back to stable; it runs until
+    `ended_at`. One that was refused has ended when it began.
+    """
+
+    asked: str
+    version: str
+    started_at: datetime
+    away_at: datetime | None = None
+    ended_at: datetime | None = None
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def is_away(self) -> bool:
+        """Tell whether the traffic belongs to the version to fall back to."""
+        return self.away_at is None and self.ended_at is None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that a decision rests on: what was checked, what it said, within which bounds.
 
@@ -207,7 +229,8 @@ class Record:
 
     `id` is this object's only record of that name. `by` is the field manager, as far as the API server knows it;
     empty where the operator decided by itself. `phase`, `stable` and `weight` are how things stand afterwards.
-    `plan` is the hash of what the attempt is held to, `policy` that of the business rules in force. `times` counts the records that this one stands for.
+    `plan` is the hash of what the attempt is held to, `policy` that of the business rules in force. `times` counts
+    the records that this one stands for.
     """
 
     at: datetime
@@ -248,6 +271,10 @@ class Status:
     policy: PolicyState | None = None
     required: tuple[Guardrail, ...] = ()
     """What policies asked of stable's attempt, and ask of stable for ever after."""
+    drill: Drill | None = None
+    """The drill that was asked for last."""
+    rehearsed: Drill | None = None
+    """The newest drill that passed."""
     rejected: tuple[Rejection, ...] = ()
     history: tuple[Record, ...] = ()
     outbox: tuple[Record, ...] = ()

@@ -18,6 +18,7 @@ BY_HAND = "ManualRollback"
 UNUSABLE = frozenset({"NoRoute", "AmbiguousRoute", "NotOptedIn", "RouteTaken", "NameTaken"})
 """Why a route of somebody else's cannot be steered: it is missing, or not for this ModelDeployment."""
 
+AT_REST = (Phase.PROMOTED, Phase.ROLLED_BACK, Phase.REJECTED)
 WITH_CANDIDATE = (Phase.STARTING, Phase.STAGING, Phase.SHADOWING, Phase.RAMPING)
 
 
@@ -47,6 +48,8 @@ def desired(status: Status) -> Split | None:
     if status.stable is None:
         return None
     stable, attempt = status.stable.version, status.attempt
+    if status.drill is not None and status.drill.is_away and status.phase in AT_REST:
+        return Split({status.drill.version: EVERYTHING})
     if attempt is None or status.candidate is None:
         return Split({stable: EVERYTHING})
     if status.phase is Phase.SHADOWING and attempt.plan.shadow:
@@ -110,7 +113,8 @@ def detect_drift(status: Status, reading: Reading[Route]) -> Drift:
 def _unfinished(status: Status, route: Route) -> Drift:
     """Tell a retreat of ours that the status has missed from a write that is to be done again."""
     mark = _mark(status)
-    if status.phase is Phase.ROLLED_BACK or not route.why.startswith(mark):
+    drills = status.drill is not None and status.drill.ended_at is None
+    if drills or status.phase is Phase.ROLLED_BACK or not route.why.startswith(mark):
         return Drift(DriftKind.REPAIR)
     good = (*((status.stable,) if status.stable else ()), *status.previous)
     back = (pin.version for pin in good if route.split and route.split.weight(pin.version) == EVERYTHING)

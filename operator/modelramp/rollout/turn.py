@@ -58,6 +58,12 @@ class SignalKind(Enum):
     """Go up one step."""
     FINISH = "Finish"
     """The candidate becomes stable."""
+    DRILL = "Drill"
+    """A rollback is rehearsed: all traffic goes to the version to fall back to."""
+    BRING_BACK = "BringBack"
+    """The drill's traffic was seen there, and goes back to stable."""
+    DRILLED = "Drilled"
+    """A drill has ended, or was refused."""
     HOLD = "Hold"
     """Nothing to do but wait; the reason says for what."""
 

@@ -142,6 +142,8 @@ class RollbackGate:
 
     required: bool = True
     """It has ready pods and answers a prediction."""
+    rehearsed_within: timedelta | None = None
+    """How long ago the newest drill that passed may be."""
 
 
 @dataclass(frozen=True, slots=True)
