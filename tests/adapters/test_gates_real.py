@@ -94,6 +94,7 @@ BAD = {
     "its run goes on": Made("RunNotFinished", then=on_run("update_run", "RUNNING")),
     "its run was deleted": Made("RunNotFinished", then=on_run("delete_run")),
     "deprecated": Made("Deprecated", tags={"deprecated": "true"}),
+    "deprecated at length": Made("Deprecated", tags={"deprecated": "superseded " * 200}),
     "sunset passed": Made("SunsetPassed", tags={"sunset_on": "2025-01-01"}),
     "no signature": Made("SignatureMissing", signature=False),
     "a narrowed type": Made("SignatureIncompatible", then=columns(amount="float", hour="long")),

@@ -135,7 +135,7 @@ async def test_tags_are_the_versions_over_the_runs_and_mlflows_own_stay_out(
     }.items():
         client.set_tag(made.run_id, key, value)
     tags = (await resolved(registry, "tagged")).tags
-    assert tags == {"owner": "version", "team": "run", "mlflow.source.git.commit": "c0ffee"}
+    assert tags == {"owner": "version", "team": "run", "mlflow.source.git.commit": "c0ffee", "long": "x" * 1000}
 
 
 async def test_resolving_costs_at_most_four_registry_calls_and_the_files_are_read_once(

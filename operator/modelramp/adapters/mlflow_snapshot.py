@@ -205,9 +205,12 @@ def _number(value: float) -> float:
 
 
 def _tags(*layers: Mapping[str, Any]) -> dict[str, str]:
-    """Return the run's tags, the logged model's over them, the version's over both."""
+    """Return the run's tags, the logged model's over them, the version's over both, and of a long one its beginning.
+
+    What is set is never said to be missing: a long `deprecated` still deprecates.
+    """
     merged = {str(key): str(value) for layer in layers for key, value in layer.items()}
-    return {key: value for key, value in merged.items() if _public(key) and len(value) <= _LONGEST_TAG}
+    return {key: value[:_LONGEST_TAG] for key, value in merged.items() if _public(key)}
 
 
 def _public(key: str) -> bool:
