@@ -148,9 +148,10 @@ def statuses(dice: Dice, phase: Phase | None = None) -> Status:
         kind = AttemptKind.FRESH
     has_attempt = phase is not Phase.PENDING and (phase not in (Phase.PROMOTED, Phase.RELEASED) or dice.flag())
     candidate = pin(order[1]) if phase in WITH_CANDIDATE else None
+    ended = {order[1]} if phase in (Phase.REJECTED, Phase.ROLLED_BACK) else set()
     rejected = tuple(
         Rejection(version, dice.choice([CURRENT, OLD]), "GuardrailFailed", "", NOW)
-        for version in dice.subset(order[1:], max_size=2)
+        for version in sorted(dice.subset(order[1:], max_size=2) | ended)
         if candidate is None or version != candidate.version
     )
     return Status(
@@ -206,7 +207,7 @@ def effects(dice: Dice, status: Status) -> Value[Effect] | NoData | Failed:
 
 
 def workloads(dice: Dice) -> Value[dict[str, Workload]] | Failed:
-    versions = dice.subset(VERSIONS, min_size=1)
+    versions = sorted(dice.subset(VERSIONS, min_size=1))
     every = {
         version: Workload(version, 2, dice.usual(2, 0, 1), dice.usual(True, False))
         for version in (*VERSIONS, *versions)

@@ -11,7 +11,7 @@ from modelramp.rollout.turn import SignalKind
 from tests.properties.worlds import World, worlds
 
 ROWS = [(phase, signal) for phase, row in TRANSITIONS.items() for signal in row]
-TURNS_A_PHASE = 1500
+TURNS_A_PHASE = 2500
 
 
 def turn(world: World) -> Decision:
