@@ -50,11 +50,13 @@ class PinWatch:
         watch = self._watches.get(rollout.ref)
         if watch is None or (watch.model, watch.versions) != (rollout.spec.model_name, versions):
             self._end(watch)
-            watch = self._watches[rollout.ref] = _Watch(
-                rollout.spec.model_name, versions, _kept(watch, rollout, versions)
-            )
+            known, is_new = _kept(watch, rollout, versions), watch is not None
+            watch = self._watches[rollout.ref] = _Watch(rollout.spec.model_name, versions, known)
             if versions:
-                watch.task = asyncio.create_task(self._look(rollout.ref, watch), name=f"pins of {rollout.ref}")
+                # What was resolved just now is looked up with the attempt's own writes, and costs none of its own.
+                soon = is_new and not known.keys() >= set(versions)
+                look = self._look(rollout.ref, watch, 0.0 if soon else self._period / 10 * random.random())  # noqa: S311
+                watch.task = asyncio.create_task(look, name=f"pins of {rollout.ref}")
         return watch.known
 
     async def close(self) -> None:
@@ -67,9 +69,9 @@ class PinWatch:
         if watch and watch.task:
             watch.task.cancel()
 
-    async def _look(self, ref: Ref, watch: _Watch) -> None:
-        """Look for as long as the object exists; the first time soon, and not all objects at once."""
-        await asyncio.sleep(self._period / 10 * random.random())  # noqa: S311
+    async def _look(self, ref: Ref, watch: _Watch, first: float) -> None:
+        """Look for as long as the object exists, `first` seconds from now: not all objects at once after a start."""
+        await asyncio.sleep(first)
         while self._alive(ref):
             if self._lease.held():
                 await self._ask_all(ref, watch)
