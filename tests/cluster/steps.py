@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from cluster.demo.observed import between
 from tests.cluster.meter import Series, served
@@ -13,7 +16,7 @@ from tests.cluster.world import Recording
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """A time in which one split was in effect: from when it was seen to be, until the status moved on."""
+    """A time in which one split was in effect: from when it was seen to be, until the operator decided to go on."""
 
     phase: str
     weight: int
@@ -30,11 +33,17 @@ def stays(recording: Recording) -> list[Stay]:
         settled = "settledAt" in (status.get("attempt") or {}) and status["phase"] in ("Shadowing", "Ramping")
         here = (status["phase"], int(status.get("weight") or 0)) if settled else None
         if open_ and here != (open_.phase, open_.weight):
-            found.append(Stay(open_.phase, open_.weight, open_.begin, sight.at))
+            found.append(Stay(open_.phase, open_.weight, open_.begin, min(sight.at, _decided(status))))
             open_ = None
         if here and not open_:
             open_ = Stay(*here, sight.at, sight.at)
     return found
+
+
+def _decided(status: Mapping[str, Any]) -> float:
+    """Return when the phase or step began for the operator: the route can have moved before anybody sees the status."""
+    since = (status.get("attempt") or {}).get("phaseSince")
+    return datetime.fromisoformat(since).timestamp() if since else math.inf
 
 
 def counted(recording: Recording, stay: Stay) -> Counter[Series]:
