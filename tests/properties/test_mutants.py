@@ -87,7 +87,8 @@ MUTANTS = {
         "test_a_spec_that_cannot_be_used_moves", "signals.py", "PROTECTION if turn.spec.problem else CHAIN", "CHAIN"
     ),
     "a spec that cannot be used stops everything": Mutant(
-        "test_a_spec_that_cannot_be_used_stops", "signals.py", "_release, _revert, _breach, _lost, _ineffective, _blind, _settle, _unreadable",
+        "test_a_spec_that_cannot_be_used_stops", "signals.py",
+        "_release, _revert, _breach, _lost, drill.lose, _ineffective, _blind, drill.follow, _settle, _unreadable",
         "_release, _unreadable",
     ),
     "a deadline that has passed is waited for": Mutant(
