@@ -189,7 +189,7 @@ def kill(mutant: Mutant, tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", "-o", f"pythonpath={tmp_path} .",
          "-k", mutant.invariant, "--tb=short", f"tests/properties/{mutant.suite}"],
-        cwd=OPERATOR.parent, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=OPERATOR.parent, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path), "PROPERTY_TURNS": "8000"},
     )  # fmt: skip
     assert ran.returncode == 1, f"the mutant lives: {ran.stdout[-600:]}"
     assert re.search(r"^E +(AssertionError|assert )", ran.stdout, re.MULTILINE), ran.stdout[-2000:]
