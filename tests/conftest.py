@@ -22,13 +22,10 @@ SERVERS = (
     "controlplane/",
 )
 """Where tests start a server or a process of their own: a model server, Envoy, MLflow, impostors, pytest itself."""
-LONG = ("whole/", "mesh/", "properties/test_mutants")
-"""What takes minutes a file: begun first, so that the end is not one process's wait for it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what does not belong to `make test-fast`, and put the long files first."""
-    items.sort(key=lambda item: not str(item.path.relative_to(ROOT)).startswith(LONG))
+    """Mark what does not belong to `make test-fast`."""
     for item in items:
         if str(item.path.relative_to(ROOT)).startswith(SERVERS):
             item.add_marker("server")
