@@ -1,5 +1,7 @@
 """A child process that ends with us, even when we are killed."""
 
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -50,10 +52,14 @@ class Supervised:
         return self.shell.poll() is not None
 
     def stop(self) -> None:
-        """Close the pipe, which ends the program, and wait for that."""
+        """Close the pipe, which ends the program, and wait for that; one that lingers over its requests is killed."""
         if self.shell.stdin:
             self.shell.stdin.close()
-        self.shell.wait(_PATIENCE)
+        try:
+            self.shell.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.shell.pid, signal.SIGKILL)
+            self.shell.wait(_PATIENCE)
 
     def ending(self) -> str:
         """Return the last lines of the log."""
