@@ -108,7 +108,7 @@ class TestWhatIsFilledIn:
         assert spec["gates"] == {"signature": signature, "policy": {"required": False}}
         defaults = {"runtime": "mlflow", "replicas": 1, "keepWarm": 2, "readyDeadline": "10m"}
         assert spec["serving"] == defaults | {"podSecurity": "Restricted"}
-        assert spec["traffic"] == {"configMap": {"routerReplicas": 2}}
+        assert spec["traffic"] == {"configMap": {"idempotent": False, "routerReplicas": 2}}
         assert spec["paused"] is False
 
     def test_a_guardrail_gets_its_defaults(self, served: Served) -> None:

@@ -90,7 +90,7 @@ class IstioPatch(Block):
 class IstioDestinationRule(Block):
     """A DestinationRule NAME-vN for each version, made and deleted with it. Without it there is none."""
 
-    traffic_policy: Annotated[Kubernetes, Field(min_length=1)]
+    traffic_policy: Annotated[Kubernetes, Field(min_length=1, json_schema_extra={"minProperties": 1})]
     """Its spec.trafficPolicy, such as connectionPool or tls, which Istio checks. Outlier detection hides a bad
     candidate: its pods are ejected one by one."""
 
