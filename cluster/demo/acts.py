@@ -39,7 +39,6 @@ def first_version(stage: Stage) -> None:
         stage.kubectl("apply", "-f", str(OBJECT.relative_to(REPOSITORY)))
         stage.until("version 1 is stable", lambda: stage.is_promoted("1"), 120)
         stage.until("the object is ready", lambda: checks.is_ready(stage))
-        stage.until("every router is ready", lambda: checks.has_router(stage))
         stage.until("a request is answered", stage.load.gets_through)
         stage.load.send(RATE)
         stage.until("requests are answered", lambda: stage.all_from("1"))

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from cluster.demo.names import NAMESPACE, ROUTER
 from cluster.demo.observed import Answer, between, fits
 from cluster.demo.stage import Stage
-from cluster.demo.watching import Object, Sight, read_json, tried
+from cluster.demo.watching import Object, Sight
 
 EDGE = 0.25  # seconds at both ends of a step that are left out: two clocks, and a watch that tells a little late
 Stay = tuple[int, float, float]
@@ -88,14 +87,6 @@ def settled_at(stage: Stage, weight: int) -> bool:
 def is_ready(stage: Stage) -> bool:
     """Tell whether the object says that its route is in effect."""
     return any(one["type"] == "Ready" and one["status"] == "True" for one in stage.status.get("conditions") or ())
-
-
-def has_router(stage: Stage) -> bool:
-    """Tell whether every router pod is ready."""
-    url = f"{stage.setting.api}/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{ROUTER}"
-    found = tried(lambda: read_json(url)) or {}
-    ready = (found.get("status") or {}).get("readyReplicas", 0)
-    return bool(ready and ready == found["spec"]["replicas"])
 
 
 def rolled_back(stage: Stage, version: str, to: str, since: float) -> None:

@@ -11,6 +11,7 @@ GET  /metrics, /healthz
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -113,21 +114,15 @@ class Traffic:
         return [json.dumps(request_body([row])).encode() for row in rows]
 
 
-class Sender(threading.Thread):
-    """One client with one connection, which it keeps as long as it works."""
+class Client:
+    """One connection, kept as long as it works."""
 
-    def __init__(self, target: str, traffic: Traffic, ledger: Ledger) -> None:
-        super().__init__(daemon=True)
+    def __init__(self, target: str) -> None:
         self._connection = http.client.HTTPConnection(target, timeout=TIMEOUT)
-        self._traffic, self._ledger = traffic, ledger
 
-    def run(self) -> None:
-        """Send for ever."""
-        while True:
-            body = self._traffic.await_turn()
-            began = time.monotonic()
-            version, status, fault = self.send(body)
-            self._ledger.note(version, status, time.monotonic() - began, fault)
+    def close(self) -> None:
+        """Give the connection up."""
+        self._connection.close()
 
     def send(self, body: bytes) -> tuple[str, int, str]:
         """Send one request; return who answered, how, and why nobody did."""
@@ -136,9 +131,25 @@ class Sender(threading.Thread):
             answer = self._connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException) as fault:
-            self._connection.close()
+            self.close()
             return UNKNOWN, 0, f"{type(fault).__name__}: {fault}"
         return answer.headers.get("X-Model-Version", UNKNOWN), answer.status, ""
+
+
+class Sender(threading.Thread):
+    """One client that sends for ever."""
+
+    def __init__(self, target: str, traffic: Traffic, ledger: Ledger) -> None:
+        super().__init__(daemon=True)
+        self._client, self._traffic, self._ledger = Client(target), traffic, ledger
+
+    def run(self) -> None:
+        """Send at each turn, and note the answer."""
+        while True:
+            body = self._traffic.await_turn()
+            began = time.monotonic()
+            version, status, fault = self._client.send(body)
+            self._ledger.note(version, status, time.monotonic() - began, fault)
 
 
 class Desk(ThreadingHTTPServer):
@@ -156,7 +167,8 @@ class Desk(ThreadingHTTPServer):
             case "/clock":
                 return json.dumps(time.time())
             case "/try":
-                _, status, _ = Sender(os.environ["TARGET"], self.traffic, self.ledger).send(self.traffic.body())
+                with contextlib.closing(Client(os.environ["TARGET"])) as client:
+                    _, status, _ = client.send(self.traffic.body())
                 return json.dumps(status)
             case "/metrics":
                 return self.ledger.exposition()

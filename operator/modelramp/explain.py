@@ -69,7 +69,7 @@ def _warm(status: Status) -> list[str]:
     versions = [pin.version for pin in status.previous]
     said = [f"was stable before: version {', '.join(versions)}"] if versions else []
     drill = status.drill
-    if drill and drill.ended_at is None:
+    if drill and drill.is_running:
         return [*said, f"a drill runs: all traffic goes to version {drill.version}, and back"]
     return [*said, f"last drill: {drill.reason}: {drill.message}"] if drill else said
 

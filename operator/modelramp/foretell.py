@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from modelramp.check import Result
-from modelramp.rollout.floor import tighten
+from modelramp.rollout.floor import applies, tighten
 from modelramp.rollout.rulebook import PromotionPolicy, Subject
 from modelramp.rollout.spec import Spec
 
@@ -29,7 +29,7 @@ def _raised(result: Result, spec: Spec, policy: PromotionPolicy) -> Iterator[str
     subject = Subject(namespace, asked.namespace_labels, result.labels, asked.tags)
     condition = " and ".join(_conditions(result, policy))
     where = f", where {condition}" if condition else ""
-    if raised := tighten(spec.plan, [policy], subject)[1]:
+    if raised := tighten(spec.plan, applies([policy], subject))[1]:
         yield f"{result.where}: policy {policy.name} asks for more{where}:"
         yield from (f"    {each.field}: {each.message}" for each in raised)
 

@@ -100,7 +100,7 @@ def _moves(rollout: Rollout, route: Reading[Route], workloads: Reading[Mapping[s
     status = rollout.status
     if traffic.desired(status) is None:
         return False
-    drills = status.drill is not None and status.drill.ended_at is None
+    drills = status.drill is not None and status.drill.is_running
     if drills or status.phase in traffic.WITH_CANDIDATE or rollout.deleting or not isinstance(route, Value):
         return True
     at_rest = any(found.type == "TrafficConverged" and found.status == "True" for found in status.conditions)

@@ -38,6 +38,6 @@ async def _ended(cluster: Cluster, ref: Ref, asked: str) -> Drill:
     while True:
         obj = found(await cluster.get(MODEL_DEPLOYMENT, ref.namespace, ref.name), ref)
         drill = read_status(obj).drill
-        if drill is not None and drill.asked == asked and drill.ended_at is not None:
+        if drill is not None and drill.asked == asked and not drill.is_running:
             return drill
         await asyncio.sleep(_AGAIN)

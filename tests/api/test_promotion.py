@@ -14,7 +14,8 @@ from modelramp.api.convert import Problem
 from modelramp.api.crd import PROMOTION_POLICY, definition
 from modelramp.api.promotion import read_policy
 from modelramp.rollout.gates.spec import RollbackGate, StagingGate
-from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, Selector, ShadowFloor
+from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, Selector
+from modelramp.rollout.spec import Shadow
 from tests.api.served import Answer, Served
 from tests.api.test_generated import _fields
 
@@ -81,7 +82,7 @@ def test_the_operator_reads_every_field() -> None:
     read = read_policy(FULL)
     assert isinstance(read, PromotionPolicy)
     assert read.selector == Selector(("shop", "bank"), {"env": "production"}, {"team": "fraud"}, {"risk": "tier1"})
-    assert read.floor.shadow == ShadowFloor(50, timedelta(hours=24), 10000)
+    assert read.floor.shadow == Shadow(50, timedelta(hours=24), 10000)
     assert read.floor.ramp == RampFloor(1, timedelta(hours=1), 100)
     assert [gate.metric for gate in read.floor.gates.metrics] == ["auc"]
     assert read.floor.gates.signature.required

@@ -25,8 +25,8 @@ from modelramp.rollout.gates.spec import (
     StagingGate,
     TagGate,
 )
-from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, Selector, ShadowFloor, Subject
-from modelramp.rollout.spec import Plan
+from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, Selector, Subject
+from modelramp.rollout.spec import Plan, Shadow
 from tests.properties.worlds import DURATIONS, NOW, Dice, guardrail, plans
 
 COUNT = 2000
@@ -84,7 +84,7 @@ def gates(dice: Dice) -> Gates:
 
 
 def policy(dice: Dice, name: str) -> PromotionPolicy:
-    shadow = ShadowFloor(dice.randint(1, 100), dice.choice(DURATIONS), dice.choice([0, 5, 50]))
+    shadow = Shadow(dice.randint(1, 100), dice.choice(DURATIONS), dice.choice([0, 5, 50]))
     ramp = RampFloor(dice.choice([1, 5, 20, 100]), dice.choice(DURATIONS), dice.choice([0, 5, 50]))
     rails = tuple(guardrail(dice, name) for name in sorted(dice.subset(["errors", "latency"])))
     floor = Floor(gates(dice), dice.choice([None, shadow]), dice.choice([None, ramp]), rails)
@@ -176,7 +176,7 @@ def assert_not_looser_than_the_floor(plan: Plan, floor: Floor, name: str) -> Non
 
 def test_the_result_is_never_looser_than_either_side() -> None:
     for _, own, policies in cases():
-        plan, _ = tighten(own, policies, SUBJECT)
+        plan, _ = tighten(own, applies(policies, SUBJECT))
         assert_not_looser_than_the_plan(plan, own)
         for each in applies(policies, SUBJECT):
             assert_not_looser_than_the_floor(plan, each.floor, each.name)
@@ -186,19 +186,19 @@ def test_the_result_is_never_looser_than_either_side() -> None:
 
 def test_raising_again_changes_nothing() -> None:
     for _, own, policies in cases():
-        plan, _ = tighten(own, policies, SUBJECT)
-        assert tighten(plan, policies, SUBJECT) == (plan, ())
+        plan, _ = tighten(own, applies(policies, SUBJECT))
+        assert tighten(plan, applies(policies, SUBJECT)) == (plan, ())
 
 
 def test_the_order_of_the_policies_does_not_matter() -> None:
     for dice, own, policies in cases():
-        assert tighten(own, dice.shuffled(policies), SUBJECT) == tighten(own, policies, SUBJECT)
+        assert tighten(own, applies(dice.shuffled(policies), SUBJECT)) == tighten(own, applies(policies, SUBJECT))
 
 
 def test_what_was_raised_is_told_and_nothing_else() -> None:
     raised = 0
     for _, own, policies in cases():
-        plan, told = tighten(own, policies, SUBJECT)
+        plan, told = tighten(own, applies(policies, SUBJECT))
         assert all(each.holds != each.written for each in told)
         assert bool(told) == (plan != own) or plan.shadow != own.shadow
         assert {each.policy for each in told} <= {each.name for each in applies(policies, SUBJECT)}
@@ -209,12 +209,12 @@ def test_what_was_raised_is_told_and_nothing_else() -> None:
 def test_who_is_not_selected_is_left_alone() -> None:
     for _, own, policies in cases():
         elsewhere = [replace(each, selector=Selector(("bank",))) for each in policies]
-        assert tighten(own, elsewhere, SUBJECT) == (own, ())
+        assert tighten(own, applies(elsewhere, SUBJECT)) == (own, ())
 
 
 def test_a_day_of_shadow_is_not_shortened_by_an_hour() -> None:
-    floor = Floor(shadow=ShadowFloor(duration=timedelta(hours=24)))
-    plan, (told,) = tighten(Plan(), [PromotionPolicy("tier1", floor=floor)], SUBJECT)
+    floor = Floor(shadow=Shadow(percent=0, duration=timedelta(hours=24)))
+    plan, (told,) = tighten(Plan(), applies([PromotionPolicy("tier1", floor=floor)], SUBJECT))
     assert plan.shadow is not None
     assert (plan.shadow.duration, plan.shadow.percent) == (timedelta(hours=24), 100)
     assert (told.field, told.policy, told.message) == ("shadow.duration", "tier1", "1d instead of 0s")

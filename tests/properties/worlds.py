@@ -31,7 +31,7 @@ from modelramp.rollout.observation import (
     Value,
     Workload,
 )
-from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, Rulebook, ShadowFloor
+from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, Rulebook
 from modelramp.rollout.signature import Field, Plain, Signature
 from modelramp.rollout.spec import (
     Bounds,
@@ -298,7 +298,7 @@ def world(dice: Dice, phase: Phase | None = None) -> World:
 def rulebooks(dice: Dice) -> Reading[Rulebook]:
     floor = Floor(
         replace(NO_GATES, metrics=(MetricGate("auc", min=dice.choice([0.5, 0.99])),)),
-        ShadowFloor(duration=dice.choice(DURATIONS), min_requests=1),
+        Shadow(percent=0, duration=dice.choice(DURATIONS), min_requests=1),
         RampFloor(dice.choice([1, 10]), dice.choice(DURATIONS)),
         (guardrail(dice, "errors"),),
     )

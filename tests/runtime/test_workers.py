@@ -24,6 +24,7 @@ from tests.runtime.test_policy import marked, row
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 WORKERS = 3
+ANSWERED, IN_FLIGHT = "modelramp_requests_total", "modelramp_requests_in_flight"
 
 
 @contextmanager
@@ -46,12 +47,12 @@ def workers(served: Served) -> list[int]:
     return [int(pid) for pid in found]
 
 
-def shares(home: Path) -> list[float]:
-    """Return how many requests each worker has answered, as it tells the others."""
+def shares(metric: str, home: Path) -> list[float]:
+    """Return each worker's own part of a metric, as it tells the others."""
     [directory] = home.glob("workers-*")
     told = asyncio.run(Siblings(WORKERS, WORKERS, directory).ask(Question.METRICS))
     return [
-        sum(value for family in families for name, _, value in family[3] if name == "modelramp_requests_total")
+        sum(value for family in families for name, _, value in family[3] if name == metric)
         for families in told.values()
     ]
 
@@ -107,8 +108,8 @@ def test_whoever_is_scraped_tells_the_sum_and_a_policy_is_in_force_where_all_fol
         awaited(lambda: is_ready(served), "ready", 60)
         assert {status for status, _ in ask_at_once(served, row(fraud), 200)} == {200}
         assert [served.metric("modelramp_requests_total", code="200") for _ in range(10)] == [200.0] * 10
-        assert sum(shares(tmp_path / "home")) == 200
-        assert all(shares(tmp_path / "home")), "every worker has answered some"
+        assert sum(shares(ANSWERED, tmp_path / "home")) == 200
+        assert all(shares(ANSWERED, tmp_path / "home")), "every worker has answered some"
         for number in range(1, 11):
             edited = rules.write(marked(number))
             awaited(lambda edited=edited: served.get("/policy").json["hash"] == edited, "in force", 2)
@@ -139,7 +140,7 @@ def test_a_worker_that_dies_takes_the_others_with_it_after_they_have_answered(mo
         waiting = {"dataframe_records": [{"mood": f"wait {tmp_path / 'gate'}", "x": 1.0}]}
         asked = [pool.submit(served.predict, waiting) for _ in range(8)]
         awaited(lambda: served.metric("modelramp_requests_in_flight", arm="live") == 8, "in flight")
-        before = shares_in_flight(tmp_path / "home")
+        before = shares(IN_FLIGHT, tmp_path / "home")
         os.kill(workers(served)[0], signal.SIGKILL)
         (tmp_path / "gate").touch()
         assert served.process is not None
@@ -147,15 +148,6 @@ def test_a_worker_that_dies_takes_the_others_with_it_after_they_have_answered(mo
         lost = sum(answer.exception() is not None for answer in asked)
     assert lost == before[0], "only what the dead one was answering"
     assert "worker 0 ended with SIGKILL; the pod ends with it" in (tmp_path / "home" / "log").read_text()
-
-
-def shares_in_flight(home: Path) -> list[float]:
-    [directory] = home.glob("workers-*")
-    told = asyncio.run(Siblings(WORKERS, WORKERS, directory).ask(Question.METRICS))
-    return [
-        sum(value for family in families for name, _, value in family[3] if name == "modelramp_requests_in_flight")
-        for families in told.values()
-    ]
 
 
 def test_they_go_with_their_parent_however_it_ends(moody: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from modelramp.rollout.durations import text
 from modelramp.rollout.gates.spec import NO_GATES, Gates, MetricGate, RollbackGate, StagingGate
 from modelramp.rollout.guardrails import due
 from modelramp.rollout.observation import Metric, ModelVersion, NoData, Reading, Rehearsal, Replay, TrainingRun, Value
-from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor, ShadowFloor
+from modelramp.rollout.rulebook import Floor, PromotionPolicy, RampFloor
 from modelramp.rollout.signature import Field, Plain, Signature
 from modelramp.rollout.spec import Bounds, FailureLimit, Guardrail, OnNoData, Plan, Policy, Serving, Shadow, Spec, Step
 from modelramp.rollout.status import Pin, Status
@@ -126,7 +126,7 @@ class Player:
         assert hold is not None
         floor = Floor(
             replace(NO_GATES, staging=StagingGate(requests=int(known["staging"]))),
-            ShadowFloor(duration=shadow),
+            Shadow(percent=0, duration=shadow),
             RampFloor(int(known["first-step"]), hold),
             (replace(ERRORS, name=known["guardrail"]),),
         )

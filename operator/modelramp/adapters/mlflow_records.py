@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from modelramp.adapters.mlflow_failures import absent, address, failure
-from modelramp.adapters.mlflow_snapshot import trouble_with_source
+from modelramp.adapters.mlflow_snapshot import find_files, trouble_with_source
 from modelramp.rollout.gates.ready import SUNSET_TAG
 from modelramp.rollout.observation import NoData, Reading, Value
 
@@ -45,12 +45,10 @@ def _read_pin(client: Any, name: str, version: str) -> Reading[Mapping[str, Any]
     found = present(lambda: client.get_model_version(name, version))
     if found is None:
         return NoData("VersionNotFound", f"the registry has no version {version} of {name}")
-    place = str(found.source or "")
-    model_id = found.model_id or (place.removeprefix("models:/") if place.startswith("models:/m-") else None)
-    logged = present(lambda: client.get_logged_model(model_id)) if model_id else None
-    if model_id and logged is None:
-        return NoData("LoggedModelNotFound", f"{name} version {version} points to a logged model that was deleted")
-    source = logged.artifact_location if logged else client.get_model_version_download_uri(name, version)
+    files = find_files(client, found)
+    if isinstance(files, NoData):
+        return files
+    logged, source = files
     sunset = _tag(client, found, logged, SUNSET_TAG)
     return Value(
         {"created": str(found.creation_timestamp), "run_id": found.run_id or "", "source": source, "sunset": sunset}

@@ -53,14 +53,22 @@ def _read(client: Any, registry: str, name: str, version: str, *, together: bool
         raise
     if (found.name, str(found.version)) != (name, version):
         return Failed("RegistryAnswer", f"the registry at {address(registry)} answered about another model version")
-    model_id = _model_id(found)
-    logged = _present(lambda: client.get_logged_model(model_id)) if model_id else None
-    if model_id and logged is None:
-        return NoData("LoggedModelNotFound", f"{name} version {version} points to a logged model that was deleted")
-    source = logged.artifact_location if logged else client.get_model_version_download_uri(name, version)
+    files = find_files(client, found)
+    if isinstance(files, NoData):
+        return files
+    logged, source = files
     if trouble := trouble_with_source(source, registry):
         return Failed("SourceRefused", f"the files of {name} version {version} are {trouble}")
     return Value(_snapshot(found, logged, _runs(client, found, logged, together=together), source))
+
+
+def find_files(client: Any, found: Any) -> tuple[Any, str] | NoData:
+    """Return a version's logged model, None where it has none, and where its files are; NoData where it was deleted."""
+    name, version, model_id = found.name, str(found.version), _model_id(found)
+    logged = _present(lambda: client.get_logged_model(model_id)) if model_id else None
+    if model_id and logged is None:
+        return NoData("LoggedModelNotFound", f"{name} version {version} points to a logged model that was deleted")
+    return logged, logged.artifact_location if logged else client.get_model_version_download_uri(name, version)
 
 
 def _runs(client: Any, found: Any, logged: Any, *, together: bool) -> dict[str, Any]:

@@ -149,11 +149,7 @@ class SteeredRoutes:
 
         All at once: between a read and a write somebody may move the rule again, as often as we look.
         """
-        outcomes = await asyncio.gather(*(self._patch(rollout, patch) for patch in patches))
-        ranks = (Reply, Deposed, Conflict)
-        return min(
-            outcomes, key=lambda outcome: next((n for n, rank in enumerate(ranks) if isinstance(outcome, rank)), 3)
-        )
+        return min(await asyncio.gather(*(self._patch(rollout, patch) for patch in patches)), key=_rank)
 
     async def _progress(self, rollout: Rollout, stored: Stored, wanted: SetTraffic) -> Written:
         owned, epoch = self._steerage.owned, self._writer.epoch
@@ -229,6 +225,7 @@ class SteeredRoutes:
 
 
 def _rank(outcome: Outcome) -> int:
+    """Order what became of several patches: what was done counts before why another was not."""
     match outcome:
         case Reply():
             return 0

@@ -109,7 +109,7 @@ class World:
 
     `ready_after` is how long a version's pods take, None for never; `effect_after` how long proxies take to follow;
     `requests_per_second` what callers send to each object. `rehearse` is what comes of a rehearsal, `rehearsed_after`
-    how long one takes, None for ever. `away` names what does not answer: "api", "registry", "policies", "metrics",
+    how long one takes, None for ever. `away` names what does not answer: "api", "registry", "floors", "metrics",
     "proxies", "jobs", and what takes no write: "routes", "status". `before_write` is called with each write's name;
     raise in it to end the process there.
     """

@@ -28,11 +28,13 @@ from modelramp.api.policy import PolicyGate
 from modelramp.api.problem import Problem, problem_of
 from modelramp.api.rules import Block, Rule, matches
 from modelramp.api.scalars import Count, Duration, Label, Percent, Query
+from modelramp.api.spec import LASTS
 from modelramp.api.staging import RollbackGate, StagingGate
 from modelramp.rollout import rulebook as core
 from modelramp.rollout.gates import spec as rules
 from modelramp.rollout.queries import problems
 from modelramp.rollout.spec import Guardrail as CoreGuardrail
+from modelramp.rollout.spec import Shadow
 from modelramp.rollout.templates import ROUTER
 
 _Value = Annotated[str, Field(max_length=253)]
@@ -100,13 +102,7 @@ class ShadowFloor(Block):
     min_requests: Count = 0
     """On how many copied requests at least."""
 
-    rules: ClassVar = (
-        Rule(
-            "self.duration.matches('[1-9]') || self.minRequests > 0",
-            "the shadow would end before it began: give duration, minRequests or both",
-            lambda shadow: bool(shadow.duration) or shadow.min_requests > 0,
-        ),
-    )
+    rules: ClassVar = (LASTS,)
 
 
 class RampFloor(Block):
@@ -239,7 +235,7 @@ def _core_floor(floor: Floor) -> core.Floor:
     shadow, ramp = floor.shadow, floor.ramp
     return core.Floor(
         gates=_core_gates(floor.gates),
-        shadow=core.ShadowFloor(shadow.percent, shadow.duration, shadow.min_requests) if shadow else None,
+        shadow=Shadow(shadow.percent, shadow.duration, shadow.min_requests) if shadow else None,
         ramp=core.RampFloor(ramp.first_step, ramp.hold, ramp.min_requests) if ramp else None,
         guardrails=tuple(_core_guardrail(rail) for rail in floor.guardrails),
     )

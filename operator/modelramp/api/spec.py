@@ -29,6 +29,14 @@ class Model(Block):
     """The pin: a version number in the registry, in quotes. Never an alias or a stage."""
 
 
+LASTS = Rule(
+    "self.duration.matches('[1-9]') || self.minRequests > 0",
+    "the shadow would end before it began: give duration, minRequests or both",
+    lambda shadow: bool(shadow.duration) or shadow.min_requests > 0,
+)
+"""What holds of every shadow."""
+
+
 class Shadow(Block):
     """Copied traffic: the candidate gets it, nobody sees its answers."""
 
@@ -39,13 +47,7 @@ class Shadow(Block):
     min_requests: Count = 0
     """On how many copied requests at least."""
 
-    rules: ClassVar = (
-        Rule(
-            "self.duration.matches('[1-9]') || self.minRequests > 0",
-            "the shadow would end before it began: give duration, minRequests or both",
-            lambda shadow: bool(shadow.duration) or shadow.min_requests > 0,
-        ),
-    )
+    rules: ClassVar = (LASTS,)
 
 
 class Step(Block):

@@ -92,7 +92,7 @@ def _fault(turn: Turn, drill: Drill) -> str:
 
 
 def _running(status: Status) -> Drill | None:
-    return status.drill if status.drill is not None and status.drill.ended_at is None else None
+    return status.drill if status.drill is not None and status.drill.is_running else None
 
 
 def end(status: Status, now: datetime, reason: str, message: str) -> Status:
@@ -107,7 +107,7 @@ def end(status: Status, now: datetime, reason: str, message: str) -> Status:
 def cut_short(before: Status, after: Status) -> Drill | None:
     """Return the drill that something else has ended."""
     ended = _running(before) and after.drill
-    return ended if ended and ended.ended_at is not None and ended.reason == FAILED else None
+    return ended if ended and not ended.is_running and ended.reason == FAILED else None
 
 
 def seconds(drill: Drill) -> tuple[float | None, float | None]:

@@ -24,9 +24,8 @@ Amount = TypeVar("Amount", int, timedelta)
 MOST_TOLD = 32
 
 
-def tighten(plan: Plan, policies: Iterable[PromotionPolicy], subject: Subject) -> Tightened:
-    """Return the plan that the policies leave, and what was raised, at most MOST_TOLD of it."""
-    applying = applies(policies, subject)
+def tighten(plan: Plan, applying: Sequence[PromotionPolicy]) -> Tightened:
+    """Return the plan that the policies that apply leave, and what was raised, at most MOST_TOLD of it."""
     told: tuple[Raised, ...] = ()
     for raise_part in (_gates, _shadow, _ramp, _guardrails):
         plan, more = raise_part(plan, applying)

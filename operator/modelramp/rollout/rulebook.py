@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from modelramp.rollout.gates.spec import NO_GATES, Gates
-from modelramp.rollout.spec import Guardrail
+from modelramp.rollout.spec import Guardrail, Shadow
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,6 @@ class Selector:
 
 
 @dataclass(frozen=True, slots=True)
-class ShadowFloor:
-    """The shortest shadow; where the plan has none, it gets one."""
-
-    percent: int = 0
-    duration: timedelta = timedelta(0)
-    min_requests: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class RampFloor:
     """The largest first step, and the least that every step waits for."""
 
@@ -62,7 +53,8 @@ class Floor:
     """The least that is asked of an attempt."""
 
     gates: Gates = NO_GATES
-    shadow: ShadowFloor | None = None
+    shadow: Shadow | None = None
+    """The shortest one; where the plan has none, it gets one."""
     ramp: RampFloor | None = None
     guardrails: tuple[Guardrail, ...] = ()
 

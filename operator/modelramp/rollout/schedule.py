@@ -51,7 +51,7 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
         yield PODS_COME if all(isinstance(action, RunVersion) for action in moves) else SOON
     if turn.status.outbox:
         yield JOURNAL_AWAY if isinstance(turn.seen.journal, Failed) else JOURNAL_ASKED
-    if turn.status.drill is not None and turn.status.drill.ended_at is None:
+    if turn.status.drill is not None and turn.status.drill.is_running:
         yield SOON
     attempt = turn.status.attempt
     if turn.status.phase in (Phase.STARTING, Phase.STAGING, *WITH_TRAFFIC) and _goes_on(turn):

@@ -46,7 +46,7 @@ def settle(
         return Unsettled("Resolving", "the version's tags, by which policies select, are not known yet")
     subject = replace(rulebook.value.subject, tags={key: value.strip() for key, value in model.value.tags.items()})
     applying = applies(rulebook.value.policies, subject)
-    plan, raised = tighten(attempt.plan, applying, subject)
+    plan, raised = tighten(attempt.plan, applying)
     rails = fill(plan.guardrails, named_queries(rulebook.value.policies), spec)
     if complaint := _complaint(replace(plan, guardrails=rails), rulebook.value.policies, spec):
         return complaint

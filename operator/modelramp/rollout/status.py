@@ -195,7 +195,12 @@ class Drill:
     @property
     def is_away(self) -> bool:
         """Tell whether the traffic belongs to the version to fall back to."""
-        return self.away_at is None and self.ended_at is None
+        return self.away_at is None and self.is_running
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it has begun and not ended."""
+        return self.ended_at is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def detect_drift(status: Status, reading: Reading[Route]) -> Drift:
 def _unfinished(status: Status, route: Route) -> Drift:
     """Tell a retreat of ours that the status has missed from a write that is to be done again."""
     mark = _mark(status)
-    drills = status.drill is not None and status.drill.ended_at is None
+    drills = status.drill is not None and status.drill.is_running
     if drills or status.phase is Phase.ROLLED_BACK or not route.why.startswith(mark):
         return Drift(DriftKind.REPAIR)
     good = (*((status.stable,) if status.stable else ()), *status.previous)
