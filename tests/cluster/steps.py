@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from cluster.demo.observed import between
 from tests.cluster.meter import Series, served
-from tests.cluster.world import Recording
+from tests.cluster.world import Recording, Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +32,21 @@ def stays(recording: Recording) -> list[Stay]:
         settled = "settledAt" in (status.get("attempt") or {}) and status["phase"] in ("Shadowing", "Ramping")
         here = (status["phase"], int(status.get("weight") or 0)) if settled else None
         if open_ and here != (open_.phase, open_.weight):
-            found.append(Stay(open_.phase, open_.weight, open_.begin, min(sight.at, _decided(status))))
+            found.append(Stay(open_.phase, open_.weight, open_.begin, _left(open_, sight, status)))
             open_ = None
         if here and not open_:
             open_ = Stay(*here, sight.at, sight.at)
     return found
 
 
-def _decided(status: Mapping[str, Any]) -> float:
-    """Return when the phase or step began for the operator: the route can have moved before anybody sees the status."""
+def _left(stay: Stay, sight: Sight, status: Mapping[str, Any]) -> float:
+    """Return when the operator went on: the route can have moved before anybody sees the status that says so.
+
+    A promotion moves nothing, and begins no phase of the attempt: it is when it is seen.
+    """
     since = (status.get("attempt") or {}).get("phaseSince")
-    return datetime.fromisoformat(since).timestamp() if since else math.inf
+    decided = datetime.fromisoformat(since).timestamp() if since else sight.at
+    return min(sight.at, decided) if decided > stay.begin else sight.at
 
 
 def counted(recording: Recording, stay: Stay) -> Counter[Series]:
