@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
-from cluster.demo import setting, summary
+from cluster.demo import picture, setting, summary
 from cluster.demo.acts import play
 from cluster.demo.background import Reaper, alone, end_descendants
 from cluster.demo.names import CLUSTER, MODEL, NAMESPACE
@@ -18,8 +18,10 @@ from cluster.demo.setting import Setting
 from cluster.demo.stage import Stage
 from cluster.errors import ClusterError, NotPossibleError, SettingError
 from cluster.progress import shown_progress
+from cluster.settings import REPOSITORY
 
 OK, FAILED, NOT_POSSIBLE, INTERRUPTED = 0, 1, 2, 130
+PICTURE = REPOSITORY / ".demo" / "demo.svg"
 _SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
@@ -71,6 +73,8 @@ def _played(scene: Setting, screen: Screen) -> int:
     finally:
         rows = summary.rows(stage.acts, stage.load.answers)
         screen.console.print(summary.render(rows, stage.ways, stage.claims))
+        if picture.draw(stage.acts, stage.load.answers, PICTURE):
+            screen.line(f"drawn: {PICTURE.relative_to(REPOSITORY)}")
     return FAILED if stage.claims.broken else OK
 
 
