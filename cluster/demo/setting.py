@@ -17,7 +17,7 @@ from cluster.provider import choose_provider
 from cluster.tools.binaries import build_binaries
 
 _ROLLED_OUT = "180s"
-_CRD = "customresourcedefinition/modeldeployments.modelramp.dev"
+_CRDS = tuple(f"customresourcedefinition/{kind}.modelramp.dev" for kind in ("modeldeployments", "promotionpolicies"))
 _OURS = "modelramp.dev/demo=true"
 _RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
@@ -81,7 +81,7 @@ def _fresh(progress: Progress) -> Cluster:
         down(CLUSTER)
         return up(CLUSTER, progress)
     cluster = up(CLUSTER, progress)
-    for what in (f"namespace/{NAMESPACE}", f"namespace/{SYSTEM}", _CRD):
+    for what in (f"namespace/{NAMESPACE}", f"namespace/{SYSTEM}", *_CRDS):
         if cluster.kubectl("get", what, "--ignore-not-found"):
             raise ClusterError(f"the cluster has {what} already, and the demo would change it; name another cluster")
     return cluster
@@ -135,7 +135,7 @@ def _clear_foreign(cluster: Cluster) -> None:
     with contextlib.suppress(CommandError):
         cluster.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait")
     _quietly(cluster, "delete", "namespaces,clusterroles,clusterrolebindings", "--selector", _OURS)
-    _quietly(cluster, "delete", _CRD, "--ignore-not-found")
+    _quietly(cluster, "delete", *_CRDS, "--ignore-not-found")
 
 
 def _quietly(cluster: Cluster, *arguments: str) -> None:
