@@ -70,6 +70,7 @@ async def written(journal: MlflowJournal, about: Rollout, stable: str = "", cand
         while True:
             found = await attempted(journal, about, Post(about.status.outbox, stable, candidate))
             if isinstance(found, Value) and found.value.ids >= ids:
+                await journal.posted(replace(about, status=Status()))
                 return found.value
             await asyncio.sleep(0.1)  # as the loop looks again later
 
@@ -183,6 +184,29 @@ async def test_a_version_that_is_not_there_leaves_its_record_with_the_model(
 
 async def test_a_model_that_is_not_there_holds_up_nothing(journal: MlflowJournal) -> None:
     await written(journal, rollout("unheard-of", recorded("1", "AttemptStarted")))
+
+
+async def test_a_record_that_the_registry_refuses_for_good_holds_up_neither_the_others_nor_the_aliases(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    made = register(mlflow_server, "too-long")
+    root = mlflow_client(mlflow_server).get_run(made.run_id).info.artifact_uri
+    pin = Pin("1", made.run_id, root)  # a record that cannot be a file is a tag, and a tag's length has a bound
+    told = tuple(Finding(f"gate {number}", VerdictKind.FAIL, message="x" * 1000) for number in range(150))
+    refused = replace(recorded("1", "GatesFailed", 1, pin), evidence=told)
+    others = recorded("1", "AttemptStarted", pin=pin), recorded("1", "Promoted", 2, pin)
+    about = rollout("too-long", others[0], refused, others[1])
+    found = await attempted(journal, about, Post(about.status.outbox, "1", ""))
+    assert isinstance(found, Value)
+    assert found.value.ids == {record.id for record in others}
+    assert found.value.refused is not None
+    assert found.value.refused.reason == "RegistryRefused"
+    assert found.value.refused.message.startswith(f"record {refused.id}: the registry at 127.0.0.1:")
+    assert "xxx" not in found.value.refused.message
+    assert mlflow_client(mlflow_server).get_registered_model("too-long").aliases == {"champion": "1"}
+    left, later = replace(about, status=Status(outbox=(refused,))), recorded("1", "Restored", 3, pin)
+    await journal.posted(left)
+    await written(journal, replace(left, status=Status(outbox=(later,))), "1")
 
 
 async def test_aliases_follow_a_promotion_and_a_rollback(mlflow_server: MlflowServer, journal: MlflowJournal) -> None:

@@ -73,8 +73,8 @@ async def test_a_page_with_an_error_status_is_named_by_the_status(
     [
         (403, "PERMISSION_DENIED", "RegistryDenied"),
         (401, "UNAUTHENTICATED", "RegistryDenied"),
-        (400, "INVALID_PARAMETER_VALUE", "RegistryError"),
-        (404, "ENDPOINT_NOT_FOUND", "RegistryError"),
+        (400, "INVALID_PARAMETER_VALUE", "RegistryRefused"),
+        (404, "ENDPOINT_NOT_FOUND", "RegistryRefused"),
     ],
 )
 async def test_mlflows_own_errors_are_named_by_their_code(

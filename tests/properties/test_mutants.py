@@ -22,6 +22,7 @@ class Mutant:
 
 
 STORY = "test_story.py"
+BACKLOG = "test_backlog.py"
 MUTANTS = {
     "stable gets a percent too much": Mutant(
         "test_1_", "traffic.py", "EVERYTHING - weight, status.", "EVERYTHING - weight + 1, status."
@@ -155,6 +156,13 @@ MUTANTS = {
     ),
     "a drill goes on with nobody there": Mutant(
         "test_a_drill", "drill.py", "(pin := fallback(turn)) is None or pin.version != drill.version", "False", STORY
+    ),
+    "what is refused is asked for first again": Mutant(
+        "test_a_record_that_is_refused", "../adapters/backlog.py",
+        "return sorted(due, key=lambda item: self._times(item.id if item else ALIASES))", "return due", BACKLOG,
+    ),
+    "what is refused is asked for at every look": Mutant(
+        "test_a_record_that_is_refused", "../adapters/backlog.py", "now >= self.delayed[key].until", "True", BACKLOG
     ),
 }  # fmt: skip
 ALIAS = Mutant(

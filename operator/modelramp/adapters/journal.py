@@ -10,9 +10,10 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from modelramp.adapters.backlog import ALIASES, PACE, Backlog, Pace
 from modelramp.adapters.mlflow_process import Answer, Worker
 from modelramp.adapters.mlflow_records import DIRECTORY, PREFIX
 from modelramp.api.codec import dump
@@ -36,29 +37,20 @@ class Aliases:
     candidate: str = "challenger"
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds: how long one record may take, and how long until the next try, doubled up to the longest."""
-
-    deadline: float = 60.0
-    again: float = 5.0
-    longest: float = 300.0
-
-
 @dataclass(eq=False)
 class _Job:
+    backlog: Backlog
     outcome: Reading[Posted]
     task: asyncio.Task[None] | None = None
     failures: int = 0
     quiet_until: float = 0.0
-    foreign: set[str] = field(default_factory=set)
 
 
 class MlflowJournal:
     """Writes through the registry's worker process; `wake` is called with the object's name when something changed."""
 
     def __init__(
-        self, worker: Worker, lease: Lease, wake: Callable[[Ref], None], aliases: Aliases, pace: Pace = Pace()
+        self, worker: Worker, lease: Lease, wake: Callable[[Ref], None], aliases: Aliases, pace: Pace = PACE
     ) -> None:
         """Prepare; nothing is started before the first record."""
         self._worker, self._lease, self._wake, self._aliases, self._pace = worker, lease, wake, aliases, pace
@@ -74,15 +66,16 @@ class MlflowJournal:
         if job.task and not job.task.done():
             return Busy("the records are being written")
         waiting = {record.id for record in rollout.status.outbox}
-        if isinstance(job.outcome, Value) and not job.outcome.value.ids & waiting:
+        job.backlog.forget(waiting)
+        if not waiting:
             self._jobs.pop(key)
         return job.outcome
 
     async def post(self, rollout: Rollout, wanted: Post) -> Written:
-        """Begin to write, unless it is being done, or the registry is to be left alone for a while."""
-        job = self._jobs.setdefault((rollout.ref, rollout.uid), _Job(Value(Posted())))
-        is_writing = job.task is not None and not job.task.done()
-        if not is_writing and asyncio.get_running_loop().time() >= job.quiet_until:
+        """Begin to write, unless it is being done, or all of it is to be left alone for a while."""
+        job = self._jobs.setdefault((rollout.ref, rollout.uid), _Job(Backlog(self._pace), Value(Posted())))
+        is_writing, now = job.task is not None and not job.task.done(), asyncio.get_running_loop().time()
+        if not is_writing and now >= job.quiet_until and job.backlog.due(wanted, now):
             job.task = asyncio.create_task(self._keep_on(rollout, wanted, job), name=f"records of {rollout.ref}")
         return Done()
 
@@ -95,39 +88,31 @@ class MlflowJournal:
 
     async def _keep_on(self, rollout: Rollout, wanted: Post, job: _Job) -> None:
         """Try once; where nobody will ask again, because the object is going, until it is done."""
+        loop = asyncio.get_running_loop()
         while True:
             async with self._line:
-                job.outcome = await self._write(rollout, wanted)
-            pause = self._pause(job)
-            job.quiet_until = asyncio.get_running_loop().time() + pause
-            if not (rollout.deleting and pause):
+                job.outcome = await self._write(rollout, wanted, job.backlog)
+            job.failures = job.failures + 1 if _is_away(job.outcome) else 0
+            job.quiet_until = loop.time() + self._pace.pause(job.failures)
+            if not rollout.deleting or job.backlog.is_done(wanted):
                 break
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(job.quiet_until - loop.time(), job.backlog.rest(loop.time())))
         self._wake(rollout.ref)
 
-    def _pause(self, job: _Job) -> float:
-        job.failures = job.failures + 1 if isinstance(job.outcome, Failed) else 0
-        doubled = self._pace.again * float(1 << min(job.failures - 1, 16)) if job.failures else 0.0
-        return min(doubled, self._pace.longest)
-
-    async def _write(self, rollout: Rollout, wanted: Post) -> Reading[Posted]:
-        """Write the records in their order, the aliases last; the newest counts as written when they are right."""
-        done, trouble = set[str](), None
-        for record in wanted.records:
-            answer = await self._ask(_question(rollout, record))
+    async def _write(self, rollout: Rollout, wanted: Post, backlog: Backlog) -> Reading[Posted]:
+        """Write what is due, until the registry is found to be away; Failed where it took nothing."""
+        loop = asyncio.get_running_loop()
+        for item in backlog.due(wanted, loop.time()):
+            answer = await self._ask(_question(rollout, item) if item else self._move(rollout, wanted))
             if isinstance(answer, Failed):
-                trouble = answer
-                if answer.reason in _DOWN:
-                    break
-            else:
-                done.add(record.id)  # where the registry has nothing to keep it on, the status's history has it
-        if not trouble:
-            answer = await self._ask(self._move(rollout, wanted))
-            if isinstance(answer, Value):
-                return Value(Posted(frozenset(done), tuple(answer.value["foreign"])))
-            done.discard(wanted.records[-1].id)
-            trouble = answer if isinstance(answer, Failed) else None
-        return Value(Posted(frozenset(done))) if done or not trouble else trouble
+                backlog.put_off(item.id if item else ALIASES, answer, loop.time())
+                if _is_away(answer):
+                    return Value(Posted(taken)) if (taken := backlog.taken(wanted)) else answer
+            elif item:
+                backlog.take(item)  # where the registry has nothing to keep it on, the status's history has it
+            elif isinstance(answer, Value):
+                backlog.place(wanted, answer.value["foreign"])
+        return _outcome(wanted, backlog)
 
     def _move(self, rollout: Rollout, wanted: Post) -> dict[str, Any]:
         aliases = {self._aliases.stable: wanted.stable, self._aliases.candidate: wanted.candidate}
@@ -146,6 +131,17 @@ class MlflowJournal:
             late = Failed("RegistryTimeout", f"a record was not written within {self._pace.deadline:g} s")
             self._worker.kill(late)  # a call that hangs must not write later what is old by then
             return late
+
+
+def _is_away(answer: Reading[Any]) -> bool:
+    return isinstance(answer, Failed) and answer.reason in _DOWN
+
+
+def _outcome(wanted: Post, backlog: Backlog) -> Reading[Posted]:
+    refused, taken = backlog.refused(wanted), backlog.taken(wanted)
+    if refused and not taken and not backlog.is_placed(wanted):
+        return refused
+    return Value(Posted(taken, backlog.foreign, refused))
 
 
 class NoJournal:

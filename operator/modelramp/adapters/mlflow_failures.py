@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from modelramp.rollout.observation import Failed
@@ -10,6 +11,7 @@ from modelramp.rollout.observation import Failed
 _LOST = {"SSLError", "ConnectionError", "ProxyError", "ChunkedEncodingError", "ProtocolError"}
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _TIMEOUTS = {"Timeout", "ReadTimeout", "ConnectTimeout", "ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"}
+_TOO_MUCH = {"REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
 _DENIED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 
 
@@ -53,12 +55,18 @@ def _unusable(error: BaseException, where: str) -> Failed:
     if code in _DENIED:
         return Failed("RegistryDenied", f"the registry at {where} refused our credentials ({code})")
     if type(error).__name__ == "RestException" and code.isidentifier():
-        return Failed("RegistryError", f"the registry at {where} refused the question ({code})")
+        reason = "RegistryRefused" if _is_final(error) else "RegistryError"
+        return Failed(reason, f"the registry at {where} refused the question ({code})")
     if isinstance(error, ImportError):
         return Failed("RegistryError", f"this image lacks the artifact store's client (no module {error.name})")
     if isinstance(error, OSError):
         return Failed("RegistryError", f"the files could not be kept here ({error.strerror})")
     return Failed("RegistryAnswer", f"the registry at {where} gave an answer that is not MLflow's")
+
+
+def _is_final(error: Any) -> bool:
+    """Tell whether the same question will be refused again."""
+    return 400 <= int(error.get_http_status_code()) < 500 and error.error_code not in _TOO_MUCH
 
 
 def _status(link: BaseException) -> int | None:

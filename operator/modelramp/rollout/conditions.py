@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from modelramp.rollout import sunset
 from modelramp.rollout.drift import PIN_DRIFT, drift, known
 from modelramp.rollout.gating import overridden, summarize
-from modelramp.rollout.observation import Failed, NoData, Observation, Value
+from modelramp.rollout.observation import Failed, NoData, Observation, Posted, Value
 from modelramp.rollout.status import Attempt, Condition, Phase, Status, VerdictKind
 from modelramp.rollout.traffic import UNUSABLE, converged, desired
 from modelramp.rollout.turn import UNREADABLE
@@ -165,7 +165,7 @@ def _traffic(status: Status, before: Condition | None, seen: Observation) -> Cla
 def _audit(status: Status, before: Condition | None, seen: Observation) -> Claim:
     """Tell whether the registry has the story; while that is being found out, what was known stands."""
     match seen.journal:
-        case Failed(reason, message) if status.outbox:
+        case Failed(reason, message) | Value(Posted(refused=Failed(reason, message))) if status.outbox:
             return Claim(AUDIT, "False", reason, message)
         case NoData(reason, _):
             return Claim(AUDIT, "Unknown", reason)

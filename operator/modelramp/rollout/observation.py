@@ -110,11 +110,13 @@ class ModelVersion:
 class Posted:
     """What the registry has of the records that were to go there, by their ids.
 
-    `foreign` are aliases that somebody else holds, which were left alone.
+    `foreign` are aliases that somebody else holds, which were left alone; `refused` is why something stays behind
+    while the others went through.
     """
 
     ids: frozenset[str] = frozenset()
     foreign: tuple[str, ...] = ()
+    refused: Failed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from modelramp.rollout import policy, progress, staging, sunset
 from modelramp.rollout.actions import Action, Post, RunVersion
 from modelramp.rollout.gating import held_to
-from modelramp.rollout.observation import Busy, Failed, NoData, Value
+from modelramp.rollout.observation import Busy, Failed, NoData, Posted, Reading, Value
 from modelramp.rollout.settle import Unsettled
 from modelramp.rollout.status import Attempt, Phase
 from modelramp.rollout.traffic import converged, desired, leaving
@@ -50,7 +50,7 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
     if moves := [action for action in actions if not isinstance(action, Post)]:
         yield PODS_COME if all(isinstance(action, RunVersion) for action in moves) else SOON
     if turn.status.outbox:
-        yield JOURNAL_AWAY if isinstance(turn.seen.journal, Failed) else JOURNAL_ASKED
+        yield JOURNAL_ASKED if _is_taking(turn.seen.journal) else JOURNAL_AWAY
     if turn.status.drill is not None and turn.status.drill.is_running:
         yield SOON
     attempt = turn.status.attempt
@@ -70,6 +70,11 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
             yield from _stage(turn, attempt)
         case _:
             yield from _rest(turn)
+
+
+def _is_taking(journal: Reading[Posted] | Busy | None) -> bool:
+    refused = isinstance(journal, Value) and journal.value.refused is not None
+    return not refused and not isinstance(journal, Failed)
 
 
 def _patience(phase: Phase, attempt: Attempt) -> timedelta:
