@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import urllib.error
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from modelramp.adapters.jobspec import job_name, render_rehearsal
 from modelramp.adapters.kinds import JOB, POD
 from modelramp.adapters.podspec import served
+from modelramp.adapters.refusals import Pace
 from modelramp.adapters.rehearsals import CONTROLLER, ClusterRehearsals
 from modelramp.ports import Done, Rollout
 from modelramp.rollout.actions import RunRehearsal
@@ -19,8 +23,10 @@ from modelramp.rollout.gates.spec import Dataset, StagingGate
 from modelramp.rollout.observation import Busy, Failed, Rehearsal, Replay, Value
 from modelramp.rollout.spec import Serving
 from tests.adapters.real import POD_SETTINGS, Process, RealCluster, pin, read
+from tests.controlplane.controllers import running_controllers
 
 pytestmark = pytest.mark.apiserver
+T = TypeVar("T")
 NAME, ATTEMPT = "fraud-detector", "8-abc123"
 WANTED = RunRehearsal(ATTEMPT, pin("8"), StagingGate(50, 2), pin("7"), timedelta(minutes=5))
 FROM_DATASET = replace(WANTED, gate=StagingGate(dataset=Dataset("payloads", "requests.jsonl")), fallback=None)
@@ -125,6 +131,50 @@ async def test_a_pod_that_fails_is_tried_again_and_its_complaint_is_shown(real: 
     assert isinstance(ended, Rehearsal)
     assert ended.problem.startswith("the Job failed: ")
     assert "CANDIDATE_URL is not set" in ended.problem
+
+
+async def test_why_its_pods_are_forbidden_is_said_in_the_words_of_the_api_server(
+    real: RealCluster, rehearsing: Begun
+) -> None:
+    process, _, rollout = rehearsing
+    await forbid_pods(real, (await real.get(JOB, job_name(NAME, ATTEMPT)))["spec"]["template"])
+    eager = ClusterRehearsals(real.cluster, process.store, process.writer, POD_SETTINGS, Pace(0.0, 0.2))
+    with running_controllers(real.server, "job-controller"):
+        await until(lambda: results(eager, rollout), lambda found: found[ATTEMPT] != Busy(""))
+    (said,) = (await results(eager, rollout)).values()
+    assert isinstance(said, Busy)
+    assert said.message.startswith("FailedCreate: Error creating: pods ")
+    assert said.message.endswith(
+        " is forbidden: exceeded quota: no-pods, requested: pods=1, used: pods=0, limited: pods=0"
+    )
+    await process.list_all(real.namespace, JOB, POD)
+    asked = len(real.calls)
+    await results(process.rehearsals, rollout)
+    assert len(real.calls) == asked, "pods have a while to come before anybody asks"
+
+
+async def forbid_pods(real: RealCluster, template: dict[str, Any]) -> None:
+    """Lay a quota on the namespace, and return when the API server holds pods to it."""
+    path = f"/api/v1/namespaces/{real.namespace}/resourcequotas"
+    await real.request("POST", path, {"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}})
+    known = {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}
+    await real.request("PATCH", f"{path}/no-pods/status", known, kind="application/merge-patch+json")
+    pod = {"metadata": {"generateName": "p-"}, "spec": template["spec"]}
+
+    async def tried() -> int:
+        try:
+            await real.request("POST", f"{POD.path(real.namespace)}?dryRun=All", pod)
+        except urllib.error.HTTPError as refused:
+            return refused.code
+        return 201
+
+    await until(tried, lambda code: code == 403)
+
+
+async def until(ask: Callable[[], Awaitable[T]], reached: Callable[[T], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not reached(await ask()):  # noqa: ASYNC110 no bell
+            await asyncio.sleep(0.2)
 
 
 async def test_it_goes_and_going_twice_is_going_once(real: RealCluster, rehearsing: Begun) -> None:

@@ -44,7 +44,7 @@ EVERYWHERE = {
     "rolebindings.rbac.authorization.k8s.io": {"get", "create", "patch"},
     "poddisruptionbudgets.policy": {"get", "list", "watch", "create", "patch", "delete"},
     "horizontalpodautoscalers.autoscaling": {"get", "list", "watch", "create", "patch", "delete"},
-    "events.events.k8s.io": {"get", "create", "patch"},
+    "events.events.k8s.io": {"get", "list", "create", "patch"},
 }
 FOR_ALL = {"promotionpolicies.modelramp.dev": {"list", "watch"}, "namespaces": {"list", "watch"}}
 """What is cluster-scoped, also where a single namespace is served."""

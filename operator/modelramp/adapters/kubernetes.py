@@ -131,14 +131,14 @@ class Cluster:
         return await self._call(_Request("GET", kind, kind.path(namespace, name)))
 
     async def list(
-        self, kind: Kind, namespace: str | None = None, selector: str = "", keep: Keep = _whole
+        self, kind: Kind, namespace: str | None = None, selector: str = "", keep: Keep = _whole, fields: str = ""
     ) -> Listing | Failed:
         """Read all objects of a kind, PAGE at a time; of each only what `keep` returns stays in memory."""
         items: list[Object] = []
         following: str | None = ""
         version = ""
         while following is not None:
-            query = {"labelSelector": selector, "limit": str(PAGE), "continue": following}
+            query = {"labelSelector": selector, "fieldSelector": fields, "limit": str(PAGE), "continue": following}
             match await self._call(_Request("GET", kind, kind.path(namespace), query)):
                 case Reply(page):
                     items += [keep(obj) for obj in page.get("items") or ()]

@@ -10,6 +10,7 @@ from modelramp.adapters.kinds import ATTEMPT, JOB, POD, Object
 from modelramp.adapters.kubernetes import Cluster, Missing, Reply
 from modelramp.adapters.listing import read_owned
 from modelramp.adapters.podspec import PodSettings
+from modelramp.adapters.refusals import PACE, Pace, PodRefusals
 from modelramp.adapters.store import Store
 from modelramp.adapters.trouble import find_trouble
 from modelramp.adapters.writer import Writer, written
@@ -25,8 +26,12 @@ CONTROLLER = "batch.kubernetes.io/controller-uid"
 class ClusterRehearsals:
     """Jobs that the ModelDeployment owns."""
 
-    def __init__(self, cluster: Cluster, store: Store, writer: Writer, settings: PodSettings) -> None:
+    def __init__(
+        self, cluster: Cluster, store: Store, writer: Writer, settings: PodSettings, pace: Pace = PACE
+    ) -> None:
+        """Take the pace at which it is asked why a Job has no pods."""
         self._cluster = cluster
+        self._refusals = PodRefusals(cluster, pace)
         self._store = store
         self._writer = writer
         self._settings = settings
@@ -34,14 +39,19 @@ class ClusterRehearsals:
         """Why the newest Job of an object could not be made."""
 
     async def read(self, rollout: Rollout) -> Reading[Mapping[str, Rehearsal | Busy | Failed]]:
-        """Read every Job that this object owns; asks the API server only before the first LIST."""
+        """Read every Job that this object owns; asks the API server before the first LIST, and why one has no pods."""
         if failed := await read_owned(self._cluster, self._store, (JOB, POD), rollout.ref):
             return failed
         jobs, pods = self._store.members(JOB, rollout.ref), self._store.members(POD, rollout.ref)
-        made: Mapping[str, Rehearsal | Busy | Failed] = {
-            _attempt(job): judge_job(job, _pods_of(job, pods)) for job in jobs if _attempt(job)
-        }
+        made = {_attempt(job): await self._judge(job, _pods_of(job, pods)) for job in jobs if _attempt(job)}
         return Value({**self._unmade.get(rollout.ref, {}), **made})
+
+    async def _judge(self, job: Object, pods: list[Object]) -> Rehearsal | Busy:
+        judged = judge_job(job, pods)
+        if pods or judged != Busy(""):
+            self._refusals.forget(job)
+            return judged
+        return Busy(await self._refusals.read(job))
 
     async def run(self, rollout: Rollout, wanted: RunRehearsal) -> Written:
         """Create the attempt's Job; one of that name stays as it is, or is somebody else's."""
@@ -68,6 +78,8 @@ class ClusterRehearsals:
         """Delete the attempt's Job with its pods; what is already gone is done."""
         namespace, name = rollout.ref.namespace, job_name(rollout.ref.name, attempt)
         known = self._store.get(JOB, namespace, name)
+        if known:
+            self._refusals.forget(known)
         outcome = await self._writer.delete(JOB, namespace, name, known["metadata"]["uid"] if known else "")
         return Done() if isinstance(outcome, Missing) else written(outcome)
 

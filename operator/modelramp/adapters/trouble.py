@@ -16,10 +16,11 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 def find_trouble(deployment: Object, pods: Iterable[Object]) -> str:
     """Return the most telling complaint on one line, or an empty string."""
     complaints = (*(said for pod in pods for said in _pod_troubles(pod)), *_deployment_troubles(deployment))
-    return next((_presentable(said) for said in complaints), "")
+    return next((presentable(said) for said in complaints), "")
 
 
-def _presentable(said: str) -> str:
+def presentable(said: str) -> str:
+    """Return a complaint as one line that is not too long, without credentials of an address."""
     line = _CREDENTIALS.sub("", " ".join(said.split()))
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 

@@ -30,6 +30,8 @@ JOURNAL_ASKED = timedelta(seconds=5)
 """Records that were written wake the loop by themselves."""
 JOURNAL_AWAY = timedelta(seconds=15)
 FLOORS_AWAY = timedelta(seconds=5)
+REHEARSAL_ASKED = timedelta(seconds=5)
+"""A Job that gets no pods wakes nobody."""
 VERSION_MISSING = timedelta(seconds=15)
 ROUTER_ASKED = timedelta(seconds=1)
 ROUTER_TELLS = frozenset({"WaitingForRequests", "WaitingForEffect", "TooFewRequests"})
@@ -60,12 +62,7 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
         case Phase.GATING if not (turn.spec.problem or turn.spec.paused):
             yield _registry(turn)
         case Phase.STARTING | Phase.STAGING if attempt:
-            left = attempt.phase_since + _patience(turn.status.phase, attempt) - turn.seen.now
-            yield left if left > timedelta(0) else OVERDUE
-            if turn.status.reason in ROUTER_TELLS:
-                yield ROUTER_ASKED
-            if isinstance(turn.seen.route, Failed):
-                yield ROUTER_AWAY
+            yield from _pods(turn, attempt)
         case Phase.SHADOWING | Phase.RAMPING if attempt:
             yield from _stage(turn, attempt)
         case _:
@@ -75,6 +72,17 @@ def _moments(turn: Turn, actions: tuple[Action, ...]) -> Iterator[timedelta]:
 def _is_taking(journal: Reading[Posted] | Busy | None) -> bool:
     refused = isinstance(journal, Value) and journal.value.refused is not None
     return not refused and not isinstance(journal, Failed)
+
+
+def _pods(turn: Turn, attempt: Attempt) -> Iterator[timedelta]:
+    left = attempt.phase_since + _patience(turn.status.phase, attempt) - turn.seen.now
+    yield left if left > timedelta(0) else OVERDUE
+    if turn.status.reason == staging.REHEARSING:
+        yield REHEARSAL_ASKED
+    if turn.status.reason in ROUTER_TELLS:
+        yield ROUTER_ASKED
+    if isinstance(turn.seen.route, Failed):
+        yield ROUTER_AWAY
 
 
 def _patience(phase: Phase, attempt: Attempt) -> timedelta:

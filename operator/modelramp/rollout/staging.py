@@ -17,6 +17,7 @@ from modelramp.rollout.status import Attempt, AttemptKind, GateResult, Phase, Pi
 from modelramp.rollout.turn import Turn, known_unready, waited
 
 STAGING, ROLLBACK = "staging", "rollback"
+REHEARSING = "Rehearsing"
 FALLBACK_DEADLINE = timedelta(minutes=10)
 """For the one answer of the version to fall back to, where nothing else is asked."""
 MEBIBYTE = 2**20
@@ -122,14 +123,14 @@ def _result(turn: Turn, attempt: Attempt) -> Rehearsal | Waits:
     if waits := _waits_for_fallback(turn.status, attempt, turn.seen):
         return waits
     if not isinstance(turn.seen.rehearsals, Value):
-        return Waits("Rehearsing", f"the rehearsal's state is not known: {turn.seen.rehearsals.reason}")
+        return Waits(REHEARSING, f"the rehearsal's state is not known: {turn.seen.rehearsals.reason}")
     match turn.seen.rehearsals.value.get(attempt.id):
         case Rehearsal() as found:
             return found
         case Busy(message) | Failed(_, message) if message:
-            return Waits("Rehearsing", f"{_doing(turn.status, attempt)}: {message}")
+            return Waits(REHEARSING, f"{_doing(turn.status, attempt)}: {message}")
         case _:
-            return Waits("Rehearsing", _doing(turn.status, attempt))
+            return Waits(REHEARSING, _doing(turn.status, attempt))
 
 
 def _doing(status: Status, attempt: Attempt) -> str:
