@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from modelramp.adapters.mlflow_story import Origin, why_not
+from modelramp.adapters.mlflow_story import Kept, Origin, why_not
 from modelramp.explain import Subject
 from modelramp.rollout.observation import Failed, NoData, Reading, Value
 from modelramp.rollout.status import Finding, Record, Status, VerdictKind
@@ -19,23 +19,34 @@ _SERVING = ("Promoted", "Returned", "RolledBack", "ManualRollback", "Aborted", "
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """An object's records, oldest first; `missing` says why the registry's are not among them, "" where they are."""
+    """An object's records, oldest first; `missing` says why the registry's are not among them, "" where they are.
+
+    `lost` has a line for each run whose records nobody can read any more.
+    """
 
     subject: Subject
     records: tuple[Record, ...]
     missing: str = ""
+    lost: tuple[str, ...] = ()
 
 
-def gather(subject: Subject, kept: Reading[tuple[Record, ...]]) -> Story:
+def runs(status: Status) -> dict[str, str]:
+    """Return the versions that the status still knows, by the run that each came from."""
+    told = (record.pin for record in (*status.history, *status.outbox))
+    pins = (status.stable, status.candidate, *status.previous, *told)
+    return {pin.run_id: pin.version for pin in pins if pin and pin.run_id}
+
+
+def gather(subject: Subject, kept: Reading[Kept]) -> Story:
     """Join what the registry keeps with what the status holds; of one record the richer telling is taken."""
     status = subject.status
-    found = kept.value if isinstance(kept, Value) else ()
+    found, lost = (kept.value.records, kept.value.lost) if isinstance(kept, Value) else ((), ())
     by_id: dict[str, Record] = {}
     for record in (*status.history, *status.outbox, *found):
         before = by_id.get(record.id)
         by_id[record.id] = before if before and len(before.evidence) > len(record.evidence) else record
     missing = why_not(kept) if isinstance(kept, NoData | Failed) else ""
-    return Story(subject, tuple(sorted(by_id.values(), key=lambda record: record.at)), missing)
+    return Story(subject, tuple(sorted(by_id.values(), key=lambda record: record.at)), missing, lost)
 
 
 def tell_history(story: Story) -> str:
@@ -204,5 +215,5 @@ def _at(moment: datetime) -> str:
 
 def _caveat(story: Story) -> list[str]:
     if not story.missing:
-        return []
+        return ["", *story.lost] if story.lost else []
     return ["", f"MLflow has more: it could not be asked ({story.missing}). This is what the status holds."]

@@ -15,7 +15,7 @@ from kubernetes.aio import config
 from kubernetes.aio.config.config_exception import ConfigException
 from yaml import YAMLError
 
-from modelramp.account import Story, gather, tell_history, tell_story, tell_why
+from modelramp.account import Story, gather, runs, tell_history, tell_story, tell_why
 from modelramp.adapters.clock import SystemClock
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT, Object
 from modelramp.adapters.kubernetes import Answer, Cluster, Missing, Reply
@@ -79,11 +79,12 @@ class Registry:
 
     def story(self, subject: Subject, model: str) -> Story:
         """Return all records of an object."""
-        return gather(subject, self._story.records(model, subject.ref) if self._story else _UNSET)
+        known = runs(subject.status)
+        return gather(subject, self._story.records(model, subject.ref, known) if self._story else _UNSET)
 
-    def origin(self, model: str, version: str) -> Reading[Origin]:
+    def origin(self, model: str, version: str, run_id: str = "") -> Reading[Origin]:
         """Return where a version comes from."""
-        return self._story.origin(model, version) if self._story else _UNSET
+        return self._story.origin(model, version, run_id) if self._story else _UNSET
 
 
 def _is_address(uri: str) -> bool:
@@ -148,7 +149,9 @@ def inquire_story(chosen: argparse.Namespace) -> Told:
         case "why":
             return Told(tell_why(story))
         case "story":
-            return Told(tell_story(story, chosen.version, registry.origin(model, chosen.version)))
+            known = {version: run_id for run_id, version in runs(subject.status).items()}
+            origin = registry.origin(model, chosen.version, known.get(chosen.version, ""))
+            return Told(tell_story(story, chosen.version, origin))
         case _:
             return _checklist(chosen, story, registry, obj)
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from modelramp.adapters.journal import FORMAT, Aliases, MlflowJournal, Pace
 from modelramp.adapters.mlflow import MlflowRegistry
-from modelramp.adapters.mlflow_story import MlflowStory
+from modelramp.adapters.mlflow_story import Kept, MlflowStory
 from modelramp.adapters.pins import PinWatch
 from modelramp.lease import AlwaysHeld
 from modelramp.ports import Ref, Rollout
@@ -159,8 +159,8 @@ async def test_no_record_leaves_for_where_a_run_s_own_address_leads(
             await written(journal, rollout(name, record))
             tags = mlflow_client(mlflow_server).get_model_version(name, "1").tags
             assert json.loads(tags[f"modelramp.record.{record.id}"])["event"] == "AttemptStarted"
-            read = await asyncio.to_thread(MlflowStory(mlflow_server.uri).records, name, REF)
-            assert read == Value((record,))
+            read = await asyncio.to_thread(MlflowStory(mlflow_server.uri).records, name, REF, {})
+            assert read == Value(Kept((record,)))
         assert foreign.requests == [], "the registry's credentials would go with each of them"
     assert not (tmp_path / "runs").exists()
 
@@ -349,9 +349,34 @@ async def test_the_whole_story_is_read_back_of_this_object_alone(
         (tmp_path / f"{strange}.json").write_bytes(content)
         client.log_artifact(made[0].run_id, str(tmp_path / f"{strange}.json"), "modelramp/shop/fraud")
     client.log_text(made[0].run_id, "", "modelramp/shop/fraud/directory.json/x")
-    read = await asyncio.to_thread(MlflowStory(mlflow_server.uri).records, "retold", REF)
+    read = await asyncio.to_thread(MlflowStory(mlflow_server.uri).records, "retold", REF, {})
     assert isinstance(read, Value)
-    assert sorted(read.value, key=lambda record: record.at) == mine
+    assert sorted(read.value.records, key=lambda record: record.at) == mine
+    assert read.value.lost == ()
+
+
+async def test_the_records_of_a_deleted_version_are_read_from_its_run_and_a_run_that_is_gone_is_told(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    made = [register(mlflow_server, "deleted") for _ in range(3)]
+    mine = [recorded(each.version, "Promoted", minute) for minute, each in enumerate(made)]
+    await written(journal, rollout("deleted", *mine))
+    client = mlflow_client(mlflow_server)
+    client.delete_model_version("deleted", "1")
+    client.delete_run(made[0].run_id)
+    client.delete_model_version("deleted", "2")
+    with closing(sqlite3.connect(mlflow_server.directory / "mlflow.db")) as database, database:
+        database.execute("DELETE FROM runs WHERE run_uuid = ?", (made[1].run_id,))  # as `mlflow gc` does
+    story, known = MlflowStory(mlflow_server.uri), {each.run_id: each.version for each in made}
+    read = await asyncio.to_thread(story.records, "deleted", REF, known)
+    assert isinstance(read, Value)
+    assert {record.id for record in read.value.records} == {mine[0].id, mine[2].id}
+    assert read.value.lost == (
+        f"version 2: run {made[1].run_id} is gone from MLflow, with the records that were on it",
+    )
+    origin = await asyncio.to_thread(story.origin, "deleted", "1", made[0].run_id)
+    assert isinstance(origin, Value)
+    assert origin.value.run_status.endswith("deleted")
 
 
 async def test_a_version_s_origin_is_its_run_s(mlflow_server: MlflowServer) -> None:

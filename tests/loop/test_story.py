@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from modelramp.account import Story, gather, reproduce, tell_history, tell_story, tell_why
-from modelramp.adapters.mlflow_story import Origin, without_credentials
+from modelramp.account import Story, gather, reproduce, runs, tell_history, tell_story, tell_why
+from modelramp.adapters.mlflow_story import Kept, Origin, without_credentials
 from modelramp.checklist import RUNBOOK, Case, Line, judge, render
 from modelramp.cli import parser
 from modelramp.explain import Subject, explain
 from modelramp.rollout.observation import Failed, Reading, Value
 from modelramp.rollout.spec import Policy
-from modelramp.rollout.status import Finding, Record, VerdictKind
+from modelramp.rollout.status import Finding, VerdictKind
 from tests.rollout.test_record import played
 from tests.scenarios.player import REF, Player
 
@@ -41,9 +41,9 @@ def subject(player: Player) -> Subject:
     return Subject(REF, stored.generation, stored.spec, stored.status)
 
 
-def story(player: Player, kept: Reading[tuple[Record, ...]] | None = None) -> Story:
+def story(player: Player, kept: Reading[Kept] | None = None) -> Story:
     records = tuple(player.world.records[REF].values())
-    return gather(subject(player), kept or Value(records))
+    return gather(subject(player), kept or Value(Kept(records)))
 
 
 def test_the_history_is_that_of_the_registry_and_what_waits_for_it() -> None:
@@ -60,12 +60,21 @@ def test_without_the_registry_the_history_is_that_of_the_status_and_says_so() ->
     assert "MLflow has more: it could not be asked (RegistryUnreachable" in told
 
 
+def test_a_run_that_is_gone_is_told_in_a_line() -> None:
+    gone = "version 1: run r1 is gone from MLflow, with the records that were on it"
+    player = played("pin 2", "run 9h")
+    assert tell_history(story(player, Value(Kept(lost=(gone,))))).endswith(f"\n\n{gone}\n")
+    assert runs(subject(player).status) == {"run1": "1", "run2": "2"}
+
+
 def test_a_record_that_lost_its_evidence_in_the_status_has_it_from_the_registry() -> None:
     player = played("pin 2", "run 9h")
     bare = replace(
         subject(player).status, history=tuple(replace(r, evidence=()) for r in subject(player).status.history)
     )
-    records = gather(replace(subject(player), status=bare), Value(tuple(player.world.records[REF].values()))).records
+    records = gather(
+        replace(subject(player), status=bare), Value(Kept(tuple(player.world.records[REF].values())))
+    ).records
     assert records[-1].event == "Promoted"
     assert records[-1].evidence
 

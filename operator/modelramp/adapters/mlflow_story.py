@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -45,6 +46,14 @@ class Origin:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An object's records; `lost` says of which runs nothing can be read any more, one line each."""
+
+    records: tuple[Record, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
 class MlflowStory:
     """An MLflow server, asked by a command; credentials are MLflow's own environment variables."""
 
@@ -53,13 +62,16 @@ class MlflowStory:
         os.environ.update(environment(uri, _DEADLINE))
         self._uri = uri
 
-    def records(self, model: str, ref: Ref) -> Reading[tuple[Record, ...]]:
-        """Return every record of an object that is kept with the versions of a model."""
-        return self._guarded(lambda client: Value(tuple(_records(client, self._uri, model, ref))))
+    def records(self, model: str, ref: Ref, runs: Mapping[str, str]) -> Reading[Kept]:
+        """Return every record of an object that is kept with the versions of a model.
 
-    def origin(self, model: str, version: str) -> Reading[Origin]:
-        """Return where a version comes from."""
-        return self._guarded(lambda client: _origin(client, model, version))
+        `runs` are versions by run id: a version that was deleted leads to its run no more.
+        """
+        return self._guarded(lambda client: Value(_kept(client, self._uri, model, ref, runs)))
+
+    def origin(self, model: str, version: str, run_id: str = "") -> Reading[Origin]:
+        """Return where a version comes from; of one that was deleted what its run still tells."""
+        return self._guarded(lambda client: _origin(client, model, version, run_id))
 
     def _guarded(self, call: Callable[[Any], Reading[T]]) -> Reading[T]:
         try:
@@ -70,18 +82,21 @@ class MlflowStory:
             return failure(error, address(self._uri))
 
 
-def _records(client: Any, registry: str, model: str, ref: Ref) -> Iterator[Record]:
+def _kept(client: Any, registry: str, model: str, ref: Ref, known: Mapping[str, str]) -> Kept:
     registered = present(lambda: client.get_registered_model(model))
-    if registered is None:
-        return
-    yield from _of_tags(registered.tags, ref)
-    runs: set[str] = set()
-    for found in client.search_model_versions(f"name = '{model}'"):
+    records = [*_of_tags(registered.tags, ref)] if registered else []
+    runs = dict(known)
+    for found in client.search_model_versions(f"name = '{model}'") if registered else ():
         if any(key.startswith(PREFIX) for key in found.tags):
-            yield from _of_tags(found.tags, ref)
-            runs.add(found.run_id or "")
-    for run_id in sorted(runs - {""}):
-        yield from _of_run(client, registry, run_id, ref)
+            records += _of_tags(found.tags, ref)
+            runs[found.run_id or ""] = str(found.version)
+    lost = []
+    for run_id in sorted(runs.keys() - {""}):
+        if (run := present(partial(client.get_run, run_id))) is None:
+            lost.append(f"version {runs[run_id]}: run {run_id} is gone from MLflow, with the records that were on it")
+        else:
+            records += _of_run(client, registry, run, ref)
+    return Kept(tuple(records), tuple(lost))
 
 
 def _of_tags(tags: Mapping[str, str], ref: Ref) -> Iterator[Record]:
@@ -90,11 +105,10 @@ def _of_tags(tags: Mapping[str, str], ref: Ref) -> Iterator[Record]:
             yield from _parsed(text, ref)
 
 
-def _of_run(client: Any, registry: str, run_id: str, ref: Ref) -> Iterator[Record]:
+def _of_run(client: Any, registry: str, run: Any, ref: Ref) -> Iterator[Record]:
     """Yield the records on a run; none where its address would be sent the registry's credentials."""
-    place = f"{DIRECTORY}/{ref.namespace}/{ref.name}"
-    run = present(lambda: client.get_run(run_id))
-    if run is None or trouble_with_source(run.info.artifact_uri, registry):
+    place, run_id = f"{DIRECTORY}/{ref.namespace}/{ref.name}", run.info.run_id
+    if trouble_with_source(run.info.artifact_uri, registry):
         return
     if not client.list_artifacts(run_id, place):
         return
@@ -114,10 +128,13 @@ def _parsed(text: str | bytes, ref: Ref) -> Iterator[Record]:
         return
 
 
-def _origin(client: Any, model: str, version: str) -> Reading[Origin]:
+def _origin(client: Any, model: str, version: str, run_id: str) -> Reading[Origin]:
     found = present(lambda: client.get_model_version(model, version))
     if found is None:
-        return NoData("VersionNotFound", f"the registry has no version {version} of {model}")
+        left = present(lambda: client.get_run(run_id)) if run_id else None
+        if left is None:
+            return NoData("VersionNotFound", f"the registry has no version {version} of {model}")
+        return Value(_with_run(Origin(version, "", run_id), left))
     run = present(lambda: client.get_run(found.run_id)) if found.run_id else None
     tags = {key: value for key, value in found.tags.items() if not key.startswith(PREFIX)}
     origin = Origin(version, str(found.creation_timestamp), found.run_id or "", found.description or "", tags)
