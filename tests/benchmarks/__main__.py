@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import core, creation, ramping, report, serving, settled
+from tests.benchmarks import core, creation, ramping, report, serving, settled, snapshot
 from tests.benchmarks.bench import prepared
 from tests.benchmarks.figures import Figure
 
 ON_A_SERVER = {"create": creation.measure, "ramp": ramping.measure, "settled": settled.measure}
-NAMES = ("core", "serving", *ON_A_SERVER)
+NAMES = ("core", "snapshot", "serving", *ON_A_SERVER)
 
 
 def main() -> int:
@@ -48,6 +48,8 @@ async def run(names: list[str] | tuple[str, ...], seconds: float) -> AsyncIterat
     """Run benchmarks by name; yield what each measured."""
     if "core" in names:
         yield [core.measure()]
+    if "snapshot" in names:
+        yield await snapshot.measure()
     if "serving" in names:
         yield await serving.measure(seconds / 5)
     chosen = [measure for name, measure in ON_A_SERVER.items() if name in names]
