@@ -187,6 +187,44 @@ def test_a_bound_is_met_at_the_bound_whatever_floats_say() -> None:
     assert "MetricBelowMin" not in failures(auc(0.92), None)
 
 
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_a_bound_on_numbers_of_any_size_means_what_it_says(size: float) -> None:
+    limits = (
+        MetricGate("loss", max=1.01 * size),
+        MetricGate("loss", min=0.99 * size),
+        MetricGate("loss", max_increase=0.005 * size),
+    )
+    gates = Gates(metrics=limits)
+    old = replace(STABLE, metrics=(Metric("loss", size, "holdout@d1"),))
+
+    def found(times: float) -> list[str]:
+        reasons = failures(replace(GOOD, metrics=(Metric("loss", times * size, "holdout@d1"),)), old, gates)
+        return [reason for reason in reasons if reason.startswith("Metric")]
+
+    assert found(1.0) == found(1.005) == []
+    assert found(1.0051) == ["MetricIncreased"]
+    assert found(1.0101) == ["MetricAboveMax", "MetricIncreased"]
+    assert found(0.9899) == ["MetricBelowMin"]
+
+
+def test_a_drop_of_nothing_allows_none() -> None:
+    gates = Gates(metrics=(MetricGate("auc", max_drop=0.0),))
+    assert failures(auc(0.94), STABLE, gates) == []
+    assert failures(auc(0.94 - 1e-10), STABLE, gates) == ["MetricDropped"]
+
+
+def test_a_version_without_a_signature_that_may_have_none_is_told_and_never_breaks_clients_unseen() -> None:
+    optional = Gates(signature=SignatureGate(required=False))
+    unsigned = replace(GOOD, signature=None)
+    said = {result.gate: (result.passed, result.reason) for result in judged(unsigned, STABLE, optional)}
+    assert said["signature"] == (True, "SignatureNotRequired")
+    assert said["compatibility"] == (False, "CandidateUnsigned")
+    assert failures(unsigned, replace(STABLE, signature=None), optional) == []
+    off = Gates(signature=SignatureGate(required=False, compatible_with=CompatibleWith.NONE))
+    assert failures(unsigned, STABLE, off) == []
+    assert failures(signed(Field("another", Plain("string"))), STABLE, off) == []
+
+
 def test_the_first_version_has_nothing_to_be_compared_with() -> None:
     assert not failures(auc(0.93), None)
 
@@ -324,13 +362,6 @@ def test_a_note_may_be_a_description_or_a_file_and_is_not_needed_for_little_risk
     assert failures(tagged(decision="", risk="tier2"), STABLE, replace(GATES, decision=DecisionGate(NoteFor.ALL))) == [
         "DecisionMissing"
     ]
-
-
-def test_the_signature_may_be_waived_by_name() -> None:
-    waived = replace(GATES, signature=SignatureGate(required=False))
-    assert not failures(replace(GOOD, signature=None), STABLE, waived)
-    free = replace(GATES, signature=SignatureGate(compatible_with=CompatibleWith.NONE))
-    assert not failures(signed(Field("another", Plain("string"))), STABLE, free)
 
 
 def test_an_incompatible_signature_names_the_columns() -> None:

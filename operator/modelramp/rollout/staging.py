@@ -21,7 +21,6 @@ REHEARSING = "Rehearsing"
 FALLBACK_DEADLINE = timedelta(minutes=10)
 """For the one answer of the version to fall back to, where nothing else is asked."""
 MEBIBYTE = 2**20
-EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ def _staging(attempt: Attempt, found: Rehearsal) -> Iterator[GateResult]:
 def _errors(gate: StagingGate, replay: Replay) -> GateResult:
     failed = gate.requests - replay.answered
     rate = failed / gate.requests
-    passed = rate <= gate.error_rate + EPSILON
+    passed = rate <= gate.error_rate
     said = f"{failed} of {gate.requests} requests without a prediction, errorRate {gate.error_rate:.6g}"
     why = "" if passed or not replay.complaint else f": {replay.complaint}"
     reason = "StagingAnswers" if passed else "StagingErrors"
@@ -170,7 +169,7 @@ def _latency(name: str, bound: timedelta, replay: Replay) -> GateResult:
     seconds: float | None = getattr(replay, name)
     if seconds is None:
         return _unmeasured(name, replay.complaint or "no request was answered")
-    passed = seconds <= bound.total_seconds() + EPSILON
+    passed = seconds <= bound.total_seconds()
     reason = "StagingFast" if passed else "StagingSlow"
     evidence = (f"{seconds * 1000:.4g} ms", f"max {text(bound)}", f"{replay.answered} replayed requests")
     said = f"{name} {evidence[0]} over {replay.answered} requests, {evidence[1]}"

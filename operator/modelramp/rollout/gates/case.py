@@ -9,8 +9,8 @@ from modelramp.rollout.gates.spec import Gates
 from modelramp.rollout.observation import Metric, ModelVersion, NoData, Rules, Value
 from modelramp.rollout.status import GateResult
 
-EPSILON = 1e-9
-"""Bounds are inclusive to within float noise: 0.95 against 0.9 + 0.05 passes."""
+NOISE = 2.0**-49
+"""What a subtraction or two leave of float noise, as a share of what they were done with."""
 LONGEST_MESSAGE = 400
 LONGEST_DETAIL = 120
 DATASET = "dataset "
@@ -26,6 +26,15 @@ class Case:
     now: datetime
     rules: Value[Rules] | NoData | None = None
     """The business rules; None where there are to be none."""
+
+
+def at_most(value: float, bound: float, scale: float = 0.0) -> bool:
+    """Tell whether a value is at most a bound, which is inclusive: 0.95 - 0.9 is at most 0.05.
+
+    `scale` is the greatest size of the numbers that the value came from. Noise is a share of it, never an amount of
+    its own, so that a bound of 1e-12 means what it says.
+    """
+    return value <= bound + NOISE * max(abs(bound), scale)
 
 
 def passes(gate: str, reason: str, message: str, value: str = "", bound: str = "", source: str = "") -> GateResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from modelramp.rollout.gates.case import EPSILON, Case, fails, number, passes, spot
+from modelramp.rollout.gates.case import Case, at_most, fails, number, passes, spot
 from modelramp.rollout.gates.metrics import find, missing
 from modelramp.rollout.gates.spec import CoverageGate, FairnessGate
 from modelramp.rollout.observation import Metric, ModelVersion
@@ -48,10 +48,10 @@ def _fault(gate: FairnessGate, found: Metric) -> str:
     )
     if not math.isfinite(found.value):
         return "FairnessNotFinite"
-    if not least <= found.value <= greatest + EPSILON:
+    if found.value < least or not at_most(found.value, greatest):
         return "FairnessOutOfRange"
-    broken = found.value < gate.min - EPSILON if gate.min is not None else found.value > (gate.max or 0) + EPSILON
-    return "FairnessBroken" if broken else ""
+    holds = at_most(gate.min, found.value) if gate.min is not None else at_most(found.value, gate.max or 0)
+    return "" if holds else "FairnessBroken"
 
 
 def _worst(gate: FairnessGate, found: list[Metric]) -> Metric:
@@ -71,8 +71,8 @@ def judge_coverage(case: Case) -> Iterator[GateResult]:
 
 def _share(gate: CoverageGate, found: Metric, name: str, bound: str) -> GateResult:
     details = f"{found.key} {number(found.value)}, {bound}", number(found.value), bound, spot(found)
-    if not 0 <= found.value <= 1 + EPSILON:  # NaN is in no range
+    if not (found.value >= 0 and at_most(found.value, 1)):  # NaN is in no range
         return fails(name, "NotAShare", *details)
-    if found.value < gate.min - EPSILON:
+    if not at_most(gate.min, found.value):
         return fails(name, "CoverageBelowMin", *details)
     return passes(name, "CoverageInBounds", *details)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelramp.rollout.gates.case import EPSILON, Case, fails, number, passes, spot
+from modelramp.rollout.gates.case import Case, at_most, fails, number, passes, spot
 from modelramp.rollout.gates.catalog import TRAINING, Better, direction, names
 from modelramp.rollout.gates.spec import CompareOn, MetricGate
 from modelramp.rollout.observation import Metric, ModelVersion, NoData
@@ -85,8 +85,8 @@ def _digest(metric: Metric) -> str:
 def _bounds(gate: MetricGate, found: Metric) -> Iterator[GateResult]:
     name, value, source = _name(gate), found.value, spot(found)
     for bound, holds, broken in (
-        (gate.min, gate.min is not None and value >= gate.min - EPSILON, "MetricBelowMin"),
-        (gate.max, gate.max is not None and value <= gate.max + EPSILON, "MetricAboveMax"),
+        (gate.min, gate.min is not None and at_most(gate.min, value), "MetricBelowMin"),
+        (gate.max, gate.max is not None and at_most(value, gate.max), "MetricAboveMax"),
     ):
         if bound is None:
             continue
@@ -146,7 +146,7 @@ def _change(gate: MetricGate, value: Metric, old: Metric, change: Change) -> Gat
         f"{gate.metric} {number(value.value)}, stable's {number(old.value)}, {change.field} {number(change.limit)}"
     )
     details = message + _sense(gate, change), number(value.value), bound, f"{spot(value)}; stable's {spot(old)}"
-    if moved <= allowed + EPSILON:
+    if at_most(moved, allowed, max(abs(value.value), abs(old.value))):
         return passes(_name(gate), "MetricHeld", *details)
     return fails(_name(gate), "MetricDropped" if change.falls else "MetricIncreased", *details)
 

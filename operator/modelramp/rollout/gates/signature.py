@@ -23,6 +23,10 @@ def judge_signature(case: Case) -> Iterator[GateResult]:
     elif case.gates.signature.required:
         message = "the model has no signature in its MLmodel file; log it with `signature=infer_signature(...)`"
         yield fails("signature", "SignatureMissing", message, source=_SOURCE)
+    else:
+        yield passes(
+            "signature", "SignatureNotRequired", "the model has no signature, and none is required", source=_SOURCE
+        )
     if case.gates.signature.compatible_with is CompatibleWith.STABLE and case.stable is not None:
         yield from _compatibility(case)
 
@@ -33,7 +37,7 @@ def _compatibility(case: Case) -> Iterator[GateResult]:
         message = f"there is nothing to compare the signature with: {stable.message}"
         yield fails("compatibility", "StableNotFound", message, source=_SOURCE)
         return
-    if stable is None or new is None:  # that there is none is the gate `signature`'s to say
+    if stable is None or (new is None and _is_refused(case)):  # the gate `signature` has said so
         return
     if stable.signature_fault:
         message = f"version {stable.version}, which serves: {stable.signature_fault}"
@@ -42,6 +46,13 @@ def _compatibility(case: Case) -> Iterator[GateResult]:
     if stable.signature is None:
         message = f"version {stable.version}, which serves, has no signature"
         yield passes("compatibility", "StableUnsigned", message, source=f"version {stable.version}")
+        return
+    if new is None:
+        message = (
+            f"version {stable.version}, which serves, has a signature and the model has none, so that nothing says "
+            "what breaks for its clients: log one, or set compatibleWith: None"
+        )
+        yield fails("compatibility", "CandidateUnsigned", message, source=_SOURCE)
         return
     changes = compare(stable.signature, new)
     breaking = [str(change) for change in changes if change.breaks]
@@ -52,3 +63,7 @@ def _compatibility(case: Case) -> Iterator[GateResult]:
     else:
         said = "; ".join(map(str, changes)) or "unchanged"
         yield passes("compatibility", "SignatureCompatible", said, said, bound, source)
+
+
+def _is_refused(case: Case) -> bool:
+    return bool(case.candidate.signature_fault) or case.gates.signature.required
