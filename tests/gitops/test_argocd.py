@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from modelramp.api.scalars import Approval
 from tests.gitops.argocd import discover, health, press
 from tests.gitops.scenes import SCENARIOS, Recorder, recorded
 
@@ -84,6 +86,22 @@ def test_an_approval_opens_the_next_step() -> None:
     player.play("run 1m")
     assert player.state() == "Ramping Holding, stable 1, candidate 10 %"
     assert "approve" not in discover(player.shown())
+
+
+def test_an_approval_that_the_button_left_in_the_spec_opens_no_step_of_a_retry() -> None:
+    player = played("set approval=1", "errors 2 0.3 from 10", "pin 2", "run 2h")
+    player.patch(press("approve", player.shown()))
+    player.play("run 1h")
+    assert player.state() == "RolledBack GuardrailFailed, stable 1, candidate 0 %"
+    player.patch(press("retry", player.shown()))
+    player.play("run 5h")
+    assert player.state() == "Ramping AwaitingApproval, stable 1, candidate 1 %"
+    asked = discover(player.shown())["approve"].removeprefix("Approve ")
+    assert asked.startswith("2/1/2-")
+    assert TypeAdapter(Approval).validate_python(asked) == asked
+    player.patch(press("approve", player.shown()))
+    player.play("run 1m")
+    assert player.state() == "Ramping Holding, stable 1, candidate 10 %"
 
 
 def test_a_pause_holds_the_step_and_resuming_goes_on() -> None:

@@ -131,6 +131,34 @@ def test_3_every_increase_was_preceded_by_enough_passing_verdicts_in_effect(worl
 
 
 @over(Phase.RAMPING)
+def test_3_an_approval_opens_a_step_of_one_attempt_alone(world: World) -> bool:
+    attempt = world.status.attempt
+    assert attempt is not None
+    steps = tuple(replace(step, approval=True) for step in attempt.plan.steps)
+    attempt = replace(attempt, plan=replace(attempt.plan, steps=steps))
+    plain = f"{attempt.version}/{steps[attempt.step].weight}"
+
+    def opens(approve: str, *tried: str) -> bool:
+        spec, status = replace(world.spec, approve=approve), replace(world.status, attempt=attempt, tried=tried)
+        return turn(replace(world, spec=spec, status=status)).signal.kind in (SignalKind.RAMP, SignalKind.FINISH)
+
+    assert not opens(plain, "9", attempt.version), "it stayed in git, and was for an earlier attempt"
+    assert opens(f"{plain}/{attempt.id}", attempt.version) == opens(plain, "9") == opens(plain)
+    return opens(plain)
+
+
+@over()
+def test_3_no_attempt_ends_without_a_trace_of_its_version(world: World) -> bool:
+    before, after = world.status, turn(world).status
+    if before.attempt is None or (after.attempt is not None and after.attempt.id == before.attempt.id):
+        assert after.tried == before.tried
+        return False
+    assert after.tried[:1] == (before.attempt.version,)
+    assert set(after.tried) >= set(before.tried)
+    return after.attempt is not None
+
+
+@over(Phase.RAMPING)
 def test_3_no_data_nan_and_errors_never_count_as_a_pass(world: World) -> bool:
     assert world.status.attempt is not None
     dice = Dice(repr(world.spec))

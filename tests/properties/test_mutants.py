@@ -42,6 +42,12 @@ MUTANTS = {
     "the split need not be in effect": Mutant(
         "test_3_every", "progress.py", "or not converged(turn.status, turn.seen):\n        return", ":\n        return"
     ),
+    "an approval of an earlier attempt counts": Mutant(
+        "test_3_an_approval", "approval.py", "if attempt.version in status.tried else plain", "if False else plain"
+    ),
+    "which versions were tried is forgotten": Mutant(
+        "test_3_no_attempt", "approval.py", "if ended is None or (", "if ended is None or after.attempt is not None or ("
+    ),
     "NaN is a number like any other": Mutant("test_3_no_data", "guardrails.py", "math.isnan(value)", "False"),
     "no data keeps the passes": Mutant(
         "test_3_no_data", "guardrails.py", "(asked, passes=0, unknown_since=", "(asked, unknown_since="

@@ -292,7 +292,9 @@ def world(dice: Dice, phase: Phase | None = None) -> World:
         measurements=measurements,
     )
     evidence, claimed = evidences(dice, spec, status), dice.flag()
-    return World(spec, status, replace(seen, rulebook=rulebooks(dice)), evidence, claimed)
+    seen = replace(seen, rulebook=rulebooks(dice))
+    status = replace(status, tried=dice.usual((), VERSIONS))
+    return World(spec, status, seen, evidence, claimed)
 
 
 def rulebooks(dice: Dice) -> Reading[Rulebook]:

@@ -45,7 +45,10 @@ ModelName = Annotated[
 Approval = Annotated[
     str,
     Field(min_length=1, max_length=63),
-    matches("^[1-9][0-9]{0,8}/([1-9][0-9]?|100)$", "approves no step: write VERSION/WEIGHT, such as 8/50"),
+    matches(
+        "^[1-9][0-9]{0,8}/([1-9][0-9]?|100)(/[1-9][0-9]{0,8}-[0-9a-f]{6})?$",
+        "approves no step: write VERSION/WEIGHT, such as 8/50, or what status.message asks for",
+    ),
 ]
 
 Label = Annotated[

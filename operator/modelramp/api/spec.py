@@ -123,7 +123,9 @@ class Spec(Block):
     abort: Version | None = None
     """Take the traffic back from this version, if it is the pinned one, and do not try it again."""
     approve: Approval | None = None
-    """Let the pinned version go on from a step with approval: VERSION/WEIGHT, such as 8/50."""
+    """Let the pinned version go on from a step with approval: VERSION/WEIGHT, such as 8/50.
+
+    Where the version was tried before, the attempt too, such as 8/50/8-1f2e3d: status.message says it."""
     retry: Annotated[str, Field(max_length=64)] = ""
     """Any text; a new one tries a rejected version again."""
     drill: Annotated[str, Field(max_length=64)] = ""

@@ -267,6 +267,8 @@ class Status(Block):
     """The newest drill that passed."""
     rejected: tuple[Rejection, ...] | None = None
     """Pins that are not tried again."""
+    tried: tuple[str, ...] | None = None
+    """The versions of earlier attempts, newest first: approvals of a further one name the attempt."""
     history: tuple[Record, ...] | None = None
     """The story, oldest first."""
     outbox: tuple[Record, ...] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from modelramp.rollout import machine, narrate, policy, schedule, signals, staging, traffic
+from modelramp.rollout import approval, machine, narrate, policy, schedule, signals, staging, traffic
 from modelramp.rollout.actions import Action, Event, KeepRules, Post, Release, SetTraffic, TellPods
 from modelramp.rollout.guardrails import Evidence, Scope, gather, remembered, restore
 from modelramp.rollout.observation import Busy, NoData, Observation, Value
@@ -43,7 +43,8 @@ def decide(spec: Spec, status: Status, seen: Observation, evidence: Evidence | N
     measured = replace(status, guardrails=remembered(guardrails, status.guardrails, gathered)) if guardrails else status
     turn = Turn(spec, measured, seen, gathered)
     signal = signals.classify(turn)
-    after = narrate.tell(turn, signal, policy.follow(turn, machine.advance(turn, signal)))
+    moved = approval.remember(measured, machine.advance(turn, signal))
+    after = narrate.tell(turn, signal, policy.follow(turn, moved))
     actions = (*_actions(turn, signal, after, claimed=claimed), *_post(turn, after))
     told = narrate.events(replace(turn, status=status), signal, after)
     return Decision(signal, after, gathered, actions, told, schedule.look_again(replace(turn, status=after), actions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from modelramp.rollout import staging
+from modelramp.rollout import approval, staging
 from modelramp.rollout.drift import PIN_DRIFT, drifted
 from modelramp.rollout.durations import text
 from modelramp.rollout.gates.override import override
@@ -136,7 +136,7 @@ def _where(turn: Turn, attempt: Attempt) -> str:
 
 def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
     """Return the reason and the sentence of the first thing that is missing, None when nothing is."""
-    hold, least, approval = demands(turn, attempt)
+    hold, least, approved = demands(turn, attempt)
     if attempt.settled_at is None or not converged(turn.status, turn.seen):
         return _awaited_effect(turn)
     if turn.seen.now - attempt.settled_at < hold:
@@ -152,8 +152,8 @@ def _waits_for(turn: Turn, attempt: Attempt) -> tuple[str, str] | None:
                 "WaitingForGuardrails",
                 f"waiting for guardrail {guardrail.name} to pass {guardrail.min_passes} times{said}",
             )
-    if approval and turn.spec.approve != approval:
-        return "AwaitingApproval", f'waiting for approval: set spec.approve to "{approval}"'
+    if approved and turn.spec.approve != approved:
+        return "AwaitingApproval", f'waiting for approval: set spec.approve to "{approved}"'
     return None
 
 
@@ -174,7 +174,7 @@ def demands(turn: Turn, attempt: Attempt) -> tuple[timedelta, int, str]:
     if turn.status.phase is Phase.SHADOWING and shadow:
         return shadow.duration, shadow.min_requests, ""
     step = attempt.plan.steps[attempt.step]
-    return step.hold, step.min_requests, f"{attempt.version}/{step.weight}" if step.approval else ""
+    return step.hold, step.min_requests, approval.wanted(turn.status, attempt, step)
 
 
 def requests(turn: Turn, attempt: Attempt) -> int:

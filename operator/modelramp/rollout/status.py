@@ -281,6 +281,8 @@ class Status:
     rehearsed: Drill | None = None
     """The newest drill that passed."""
     rejected: tuple[Rejection, ...] = ()
+    tried: tuple[str, ...] = ()
+    """The versions of earlier attempts, newest first: approvals of a further one name the attempt."""
     history: tuple[Record, ...] = ()
     outbox: tuple[Record, ...] = ()
     """What the registry does not have yet, oldest first."""
