@@ -55,6 +55,22 @@ def tell_history(story: Story) -> str:
     return "\n".join([*lines, *_caveat(story)]) + "\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """Why a version serves: the record since which it does, an older one of its promotion, and one of its gates."""
+
+    since: Record | None
+    proof: Record | None
+    gates: Record | None
+
+
+def grounds(records: Sequence[Record], serves: str) -> Grounds:
+    """Return the newest records that say why a version serves, None for what is older than what is kept."""
+    newest = {record.event: record for record in records if record.version == serves}
+    since, proof = _since(records, serves), newest.get("Promoted")
+    return Grounds(since, proof if proof != since else None, newest.get("GatesPassed"))
+
+
 def tell_why(story: Story) -> str:
     """Return why the version that serves does."""
     status = story.subject.status
@@ -62,15 +78,15 @@ def tell_why(story: Story) -> str:
         return f"ModelDeployment {story.subject.ref}\n\nno version serves: {status.reason}: {status.message}\n"
     serves = status.stable.version
     lines = [f"ModelDeployment {story.subject.ref}", "", f"version {serves} serves"]
-    since = _since(story.records, serves)
-    proof = next((record for record in reversed(story.records) if _is_proof(record, serves)), None)
+    found = grounds(story.records, serves)
+    since, proof = found.since, found.proof
     if since is None:
         lines.append("no record says since when or why: they are older than what is kept")
     else:
         lines += [f"since {_at(since.at)}, because {since.event}: {since.message}{_by(since)}", *_evidence(since)]
-    if proof and proof != since:
+    if proof:
         lines += ["", f"it had proved itself {_at(proof.at)}: {proof.message}{_by(proof)}", *_evidence(proof)]
-    lines += _passed_gates(story.records, serves)
+    lines += ["", f"its gates, {_at(found.gates.at)}:", *_evidence(found.gates)] if found.gates else []
     lines += _way_back(status)
     lines += _not_serving(status)
     return "\n".join([*lines, *_caveat(story)]) + "\n"
@@ -87,15 +103,6 @@ def _since(records: Sequence[Record], serves: str) -> Record | None:
     return first
 
 
-def _is_proof(record: Record, version: str) -> bool:
-    return record.event == "Promoted" and record.version == version
-
-
-def _passed_gates(records: Iterable[Record], version: str) -> list[str]:
-    gates = [record for record in records if (record.event, record.version) == ("GatesPassed", version)]
-    return ["", f"its gates, {_at(gates[-1].at)}:", *_evidence(gates[-1])] if gates else []
-
-
 def _way_back(status: Status) -> list[str]:
     known = status.rehearsed
     return ["", f"a rollback was rehearsed {_at(known.ended_at)}: {known.message}"] if known and known.ended_at else []
@@ -108,19 +115,22 @@ def _not_serving(status: Status) -> list[str]:
 
 def tell_story(story: Story, version: str, origin: Reading[Origin]) -> str:
     """Return one version's whole life, from the data's commit to today."""
-    mine = [
-        record for record in story.records if version in (record.version, record.stable) and _concerns(record, version)
-    ]
+    mine = concerning(story.records, version)
     lines = [f"ModelDeployment {story.subject.ref}, version {version}", "", *_from(origin), "", "What was decided"]
     for record in mine:
         lines += [_line(record), *_evidence(record)]
     lines += [] if mine else ["nothing is known of any decision about it"]
-    lines += ["", "Today", *_today(story.subject, version), "", "To run its training again", *reproduce(origin)]
+    lines += ["", "Today", f"  {today(story.subject, version)}", "", "To run its training again", *reproduce(origin)]
     return "\n".join([*lines, *_caveat(story)]) + "\n"
 
 
-def _concerns(record: Record, version: str) -> bool:
-    return record.version == version or (record.event in _SERVING and record.stable == version)
+def concerning(records: Iterable[Record], version: str) -> list[Record]:
+    """Return the records about a version, and those after which it served."""
+    return [
+        record
+        for record in records
+        if record.version == version or (record.event in _SERVING and record.stable == version)
+    ]
 
 
 def _from(origin: Reading[Origin]) -> Iterator[str]:
@@ -151,18 +161,16 @@ def plain(text: str) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
-def _today(subject: Subject, version: str) -> Iterator[str]:
+def today(subject: Subject, version: str) -> str:
+    """Return what a version's part is now."""
     status = subject.status
     if status.stable and status.stable.version == version:
-        yield f"  it serves ({status.phase.value})"
-    elif status.candidate and status.candidate.version == version:
-        yield f"  it is tried ({status.phase.value}, {status.weight} %)"
-    elif (no := next((each for each in status.rejected if each.version == version), None)) is not None:
-        yield f"  it is not tried again: {no.message or no.reason}"
-    elif status.was_stable(version):
-        yield "  it was stable before"
-    else:
-        yield "  it has no part in what runs"
+        return f"it serves ({status.phase.value})"
+    if status.candidate and status.candidate.version == version:
+        return f"it is tried ({status.phase.value}, {status.weight} %)"
+    if (no := next((each for each in status.rejected if each.version == version), None)) is not None:
+        return f"it is not tried again: {no.message or no.reason}"
+    return "it was stable before" if status.was_stable(version) else "it has no part in what runs"
 
 
 def reproduce(origin: Reading[Origin]) -> Iterator[str]:

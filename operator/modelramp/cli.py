@@ -98,8 +98,8 @@ def _add_story(commands: Any) -> None:
         _add_object(command)
         if name == "story":
             command.add_argument("version", metavar="VERSION")
-        if name == "checklist":
-            command.add_argument("-o", "--output", choices=("table", "json", "markdown"), default="table")
+        kinds = ("table", "json", "markdown") if name == "checklist" else ("text", "json")
+        command.add_argument("-o", "--output", choices=kinds, default=kinds[0])
         usual = os.environ.get("MLFLOW_TRACKING_URI")
         command.add_argument("--mlflow", metavar="URI", default=usual, help="default: $MLFLOW_TRACKING_URI")
         command.set_defaults(run=tell_story, about=name)

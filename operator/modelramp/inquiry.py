@@ -16,6 +16,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 from yaml import YAMLError
 
 from modelramp.account import Story, gather, runs, tell_history, tell_story, tell_why
+from modelramp.account_json import history_json, story_json, why_json
 from modelramp.adapters.clock import SystemClock
 from modelramp.adapters.kinds import MODEL_DEPLOYMENT, Object
 from modelramp.adapters.kubernetes import Answer, Cluster, Missing, Reply
@@ -143,15 +144,16 @@ def inquire_story(chosen: argparse.Namespace) -> Told:
     subject, obj = asyncio.run(read(chosen.name, chosen.namespace, chosen.kubeconfig))
     registry, model = Registry(chosen.mlflow), model_of(subject, obj)
     story = registry.story(subject, model)
+    is_json = chosen.output == "json"
     match chosen.about:
         case "history":
-            return Told(tell_history(story))
+            return Told((history_json if is_json else tell_history)(story))
         case "why":
-            return Told(tell_why(story))
+            return Told((why_json if is_json else tell_why)(story))
         case "story":
             known = {version: run_id for run_id, version in runs(subject.status).items()}
             origin = registry.origin(model, chosen.version, known.get(chosen.version, ""))
-            return Told(tell_story(story, chosen.version, origin))
+            return Told((story_json if is_json else tell_story)(story, chosen.version, origin))
         case _:
             return _checklist(chosen, story, registry, obj)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from modelramp.account import Story, gather, reproduce, runs, tell_history, tell_story, tell_why
+from modelramp.account_json import history_json, story_json, why_json
 from modelramp.adapters.mlflow_story import Kept, Origin, without_credentials
 from modelramp.checklist import RUNBOOK, Case, Line, judge, render
 from modelramp.cli import parser
@@ -58,6 +59,26 @@ def test_without_the_registry_the_history_is_that_of_the_status_and_says_so() ->
     told = tell_history(story(played("pin 2", "run 9h"), AWAY))
     assert "Promoted: version 2 passed every step" in told
     assert "MLflow has more: it could not be asked (RegistryUnreachable" in told
+
+
+def test_the_same_is_said_in_json() -> None:
+    kept = story(played("errors 2 0.3 from 10", "pin 2", "run 2h"))
+    history = json.loads(history_json(replace(kept, missing="RegistryUnreachable: away", lost=("a run is gone",))))
+    assert history["deployment"] == {"namespace": REF.namespace, "name": REF.name}
+    assert [record["event"] for record in history["records"]] == [record.event for record in kept.records]
+    assert (history["missing"], history["lost"]) == ("RegistryUnreachable: away", ["a run is gone"])
+    why = json.loads(why_json(kept))
+    assert (why["serves"], why["since"]["stable"], why["rejected"][0]["version"]) == ("1", "1", "2")
+    assert why["rejected"][0]["reason"] == "GuardrailFailed"
+    odd = replace(ORIGIN, metrics={"auc": 0.95, "loss": float("nan")})
+    told = json.loads(story_json(kept, "2", Value(odd)))
+    assert (told["origin"]["commit"], told["origin"]["metrics"]) == ("4f2a9c1d", {"auc": 0.95, "loss": "nan"})
+    assert told["today"] == "it is not tried again: guardrail errors: 0.3 is above max 0.05"
+    assert told["reproduce"][1] == "git checkout 4f2a9c1d"
+    assert {record["version"] for record in told["records"]} == {"2"}
+    gone = json.loads(story_json(kept, "2", AWAY))
+    assert gone["originMissing"].startswith("RegistryUnreachable: ")
+    assert gone["reproduce"] == []
 
 
 def test_a_run_that_is_gone_is_told_in_a_line() -> None:

@@ -65,6 +65,8 @@ async def test_history_why_story_and_checklist(
         assert code == 0
         told = (made[1].run_id, "What was decided", "it serves (Promoted)", "tag        team = fraud")
         assert [words for words in told if words not in story] == []
+        code, printed = await said(ref, *asked, "history", "-o", "json")
+        assert (code, [record["event"] for record in json.loads(printed)["records"]]) == (0, events)
         await _check_checklist(ref, *asked)
 
 
