@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from modelramp.adapters.kinds import VIRTUAL_SERVICE
 from modelramp.ports import Ref
+from modelramp.rehearse import rehearse
 from tests.adapters.routes import ROUTE, install_definitions, rule_of, virtual_service
 from tests.controlplane import ApiServer
 from tests.whole.conftest import Residence
@@ -152,3 +153,24 @@ async def test_nothing_is_written_before_an_attempt_and_a_breach_is_answered_at_
     stage.prometheus.say(mesh.ref, "2", BAD)
     await mesh.until_weights(BOUND, v1=100)
     await trace.until_phase(mesh.ref, "RolledBack", "1")
+
+
+async def test_a_drill_lends_all_traffic_of_the_route_to_the_version_before_and_is_recorded(mesh: Mesh) -> None:
+    stage, trace = mesh.residence.stage, mesh.residence.trace
+    await stage.create(mesh.ref, "1", ramp={"steps": steps(100, hold="1s")}, traffic=traffic(mesh))
+    await trace.until_phase(mesh.ref, "Promoted", "1")
+    await stage.pin(mesh.ref, "2")
+    await trace.until_phase(mesh.ref, "Promoted", "2")
+    await trace.until(lambda: condition(mesh) == ("True", "InEffect"), lambda: f"in effect, not {condition(mesh)}")
+    before = await mesh.stored()
+    drill = asyncio.create_task(rehearse(mesh.ref.name, mesh.ref.namespace, stage.server.kubeconfig, 100))
+    await mesh.until_weights(v1=100)
+    told = await drill
+    assert told.text.startswith("RollbackRehearsed: version 1 had all traffic after "), told.text
+    await mesh.until_weights(5.0, v2=100)
+    after = await mesh.stored()
+    assert after["spec"] == before["spec"], "the route is as it was"
+    (record,) = [one for one in trace.status(mesh.ref)["history"] if one["event"] == "RollbackRehearsed"]
+    ways = {one["check"]: (one["verdict"], one["value"] > 0) for one in record["evidence"] if "drill" in one["check"]}
+    assert ways == {"drill there": ("Pass", True), "drill back": ("Pass", True)}
+    assert trace.status(mesh.ref)["rehearsed"]["version"] == "1"
