@@ -147,6 +147,18 @@ async def test_where_the_run_is_the_model_or_is_not_there_the_record_is_a_tag(
     assert json.loads(tags[f"modelramp.record.{record.id}"])["event"] == "Promoted"
 
 
+async def test_a_deleted_run_takes_no_record_that_would_go_with_it(
+    mlflow_server: MlflowServer, journal: MlflowJournal
+) -> None:
+    made, client = register(mlflow_server, "runless"), mlflow_client(mlflow_server)
+    client.delete_run(made.run_id)
+    record = recorded("1", "Promoted", pin=Pin("1", made.run_id, "mlflow-artifacts:/x"))
+    await written(journal, rollout("runless", record), "1")
+    assert files(mlflow_server, made) == {}
+    tags = client.get_model_version("runless", "1").tags
+    assert json.loads(tags[f"modelramp.record.{record.id}"])["event"] == "Promoted"
+
+
 async def test_no_record_leaves_for_where_a_run_s_own_address_leads(
     mlflow_server: MlflowServer, journal: MlflowJournal, tmp_path: Path
 ) -> None:

@@ -99,9 +99,9 @@ def _write(client: Any, registry: str, asked: Question) -> Reading[Mapping[str, 
 
 
 def _on_run(client: Any, registry: str, run_id: str, asked: Question) -> bool:
-    """Write the file; not where it would be one of the model's own, which the digest covers, nor out of the store."""
+    """Write the file; not on a deleted run, not among the model's files, which have a digest, not out of the store."""
     run = present(lambda: client.get_run(run_id))
-    if run is None or trouble_with_source(run.info.artifact_uri, registry):
+    if run is None or run.info.lifecycle_stage == "deleted" or trouble_with_source(run.info.artifact_uri, registry):
         return False
     if is_within(f"{run.info.artifact_uri}/{DIRECTORY}", asked["source"]):
         return False
