@@ -97,17 +97,17 @@ class PrometheusServer:
     url: str
     directory: Path
     exporter: Exporter
-    _targets: list[str] = field(default_factory=list)
+    _targets: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def scrape(self, address: str) -> None:
-        """Scrape one more HOST:PORT, or HOST:PORT/PATH, from now on."""
-        self._targets.append(address)
+    def scrape(self, address: str, **labels: str) -> None:
+        """Scrape one more HOST:PORT, or HOST:PORT/PATH, from now on; `labels` are what discovery would put on it."""
+        self._targets[address] = labels
         self.write_configuration()
         urllib.request.urlopen(f"{self.url}/-/reload", data=b"", timeout=10).close()
 
     def write_configuration(self) -> None:
         """Write what the server reads at its start and at a reload; JSON is YAML."""
-        jobs = [_job(target) for target in self._targets]
+        jobs = [_job(target, labels) for target, labels in self._targets.items()]
         interval = f"{round(SCRAPE_INTERVAL * 1000)}ms"
         settings = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
         (self.directory / "prometheus.yml").write_text(json.dumps(settings))
@@ -120,9 +120,10 @@ class PrometheusServer:
             return tree
 
 
-def _job(target: str) -> dict[str, Any]:
+def _job(target: str, labels: Mapping[str, str]) -> dict[str, Any]:
     address, _, path = target.partition("/")
-    return {"job_name": target, "metrics_path": f"/{path or 'metrics'}", "static_configs": [{"targets": [address]}]}
+    found = {"targets": [address], "labels": labels}
+    return {"job_name": target, "metrics_path": f"/{path or 'metrics'}", "static_configs": [found]}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -159,7 +160,7 @@ def running_prometheus() -> Iterator[PrometheusServer]:
 
 def _start(program: Path, directory: Path, exporter: Exporter, own: str) -> tuple[Supervised, PrometheusServer]:
     address = f"127.0.0.1:{free_port()}"
-    server = PrometheusServer(f"http://{address}", directory, exporter, [own])
+    server = PrometheusServer(f"http://{address}", directory, exporter, {own: {}})
     server.write_configuration()
     options = {
         "config.file": directory / "prometheus.yml",

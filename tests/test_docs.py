@@ -62,7 +62,8 @@ def test_every_reason_is_documented(reason: str) -> None:
 
 
 def metrics() -> set[str]:
-    sources = [ROOT / "operator/modelramp/telemetry.py", ROOT / "operator/modelramp_runtime/metrics.py"]
+    runtime = ROOT / "operator/modelramp_runtime"
+    sources = [ROOT / "operator/modelramp/telemetry.py", runtime / "metrics.py", runtime / "capture_metrics.py"]
     return {name for path in sources for name in re.findall(r'"(modelramp_[a-z_]+)"', path.read_text())}
 
 

@@ -20,6 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from modelramp_runtime.admission import Admission
+from modelramp_runtime.capture_routes import add_capture_route
+from modelramp_runtime.comparer import Comparer
 from modelramp_runtime.inference import Inference
 from modelramp_runtime.inference_routes import add_inference_routes
 from modelramp_runtime.logs import fields
@@ -60,6 +62,10 @@ class Caller:
             next((arm for arm in Arm if headers.get("x-modelramp-arm") == arm), Arm.LIVE),
         )
 
+    def told(self, **more: object) -> dict[str, dict[str, object]]:
+        """Return what a line of the log says about the caller, and more."""
+        return fields(request_id=self.request_id, traceparent=self.traceparent, arm=self.arm, **more)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -75,10 +81,16 @@ class ModelServer:
     """One model version behind HTTP. `app` is the ASGI application."""
 
     def __init__(
-        self, settings: Settings, scorer: Scorer, metrics: Metrics, siblings: Siblings, tracing: Tracing
+        self,
+        settings: Settings,
+        scorer: Scorer,
+        metrics: Metrics,
+        siblings: Siblings,
+        tracing: Tracing,
+        comparer: Comparer,
     ) -> None:
         self.settings, self._scorer, self._metrics, self.siblings = settings, scorer, metrics, siblings
-        self._tracing = tracing
+        self._tracing, self._comparer = tracing, comparer
         self._admission = Admission(settings.threads, settings.queue)
         self._readiness = Readiness()
         self._identity = {
@@ -90,6 +102,8 @@ class ModelServer:
         self.model = scorer.model
         add_operation_routes(self.app, self)
         add_inference_routes(self.app, self)
+        if settings.capture_percent:
+            add_capture_route(self.app, self, settings.model_version)
         self.app.add_exception_handler(HTTPException, _not_served)
 
     @property
@@ -110,7 +124,7 @@ class ModelServer:
     async def _live(self, _: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(self._try_once()), asyncio.create_task(self._scorer.rules.follow())]
         try:
-            async with self.siblings.answering(self.tell):
+            async with self.siblings.answering(self.tell), self._comparer.running():
                 yield
         finally:
             for task in tasks:
@@ -160,6 +174,8 @@ class ModelServer:
         """Return what this worker has to say to the others, as JSON has it."""
         if question is Question.METRICS:
             return self._metrics.told()
+        if question is Question.CAPTURED:
+            return self._comparer.captures.told()
         phase, reason = self._readiness.phase, self._readiness.reason
         is_ready = phase is Phase.READY and not self._admission.is_stuck
         if phase is Phase.READY and not is_ready:
@@ -209,9 +225,11 @@ class ModelServer:
         body = await self._read_body(request)
         self._metrics.received(caller.arm, len(body))
         left = self.settings.timeout_seconds - (time.perf_counter() - started)
-        return await self._admission.run(
+        scored = await self._admission.run(
             lambda: self._scorer.score(self._asked(request, media_type, body), caller.arm), left
         )
+        self._comparer.captures.offer(caller.request_id, caller.arm, body, scored)
+        return scored
 
     def _asked(self, request: Request, media_type: str, body: bytes) -> Invocation | Inference:
         if _is_inference(request):
@@ -252,13 +270,7 @@ class ModelServer:
             ]
         if refused.status >= 500:
             answer["error_id"] = uuid.uuid4().hex[:12]
-        about = fields(
-            request_id=caller.request_id,
-            traceparent=caller.traceparent,
-            arm=caller.arm,
-            kind=refused.kind,
-            error_id=answer.get("error_id"),
-        )
+        about = caller.told(kind=refused.kind, error_id=answer.get("error_id"))
         if refused.status >= 500:
             LOG.error(refused.message, extra=about, exc_info=refused.__cause__)
         else:
@@ -268,14 +280,7 @@ class ModelServer:
 
     def _log_answer(self, caller: Caller, outcome: Outcome, seconds: float) -> None:
         if self.settings.log_requests is LogRequests.ALL:
-            about = fields(
-                request_id=caller.request_id,
-                traceparent=caller.traceparent,
-                arm=caller.arm,
-                code=outcome.status,
-                seconds=round(seconds, 6),
-            )
-            LOG.info("answered", extra=about)
+            LOG.info("answered", extra=caller.told(code=outcome.status, seconds=round(seconds, 6)))
 
 
 def _is_inference(request: Request) -> bool:

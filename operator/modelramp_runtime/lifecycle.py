@@ -14,6 +14,8 @@ from types import FrameType
 import uvicorn
 
 from modelramp_runtime.app import ModelServer
+from modelramp_runtime.capture_metrics import CaptureMetrics
+from modelramp_runtime.comparer import Comparer
 from modelramp_runtime.farewell import say_last
 from modelramp_runtime.logs import fields
 from modelramp_runtime.metrics import Metrics
@@ -68,7 +70,9 @@ def make_server(settings: Settings, model: Model, metrics: Metrics, siblings: Si
     rules = Rules(settings.policy_dir, settings.policy_kept_dir, metrics)
     # After the fork: its exporter is a thread.
     tracing = start_tracing(os.environ, settings.model_name, settings.model_version)
-    return ModelServer(settings, Scorer(model, metrics, rules, settings.non_finite), metrics, siblings, tracing)
+    scorer = Scorer(model, metrics, rules, settings.non_finite)
+    comparer = Comparer(settings, CaptureMetrics(metrics, (settings.model_name, settings.model_version)))
+    return ModelServer(settings, scorer, metrics, siblings, tracing, comparer)
 
 
 def serve(settings: Settings) -> int:

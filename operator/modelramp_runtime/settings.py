@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -59,6 +60,13 @@ class Preload(StrEnum):
     NO = "no"
 
 
+class Asks(StrEnum):
+    """For which kept answers another version's are asked for."""
+
+    COPIES = "copies"
+    ALL = "all"
+
+
 class LogRequests(StrEnum):
     """Which answers get a log line of their own."""
 
@@ -105,6 +113,10 @@ class Settings:
     max_outputs: int
     log_level: LogLevel
     log_requests: LogRequests
+    capture_percent: float
+    capture_tolerance: float
+    capture_peers: str
+    capture_asks: Asks
 
 
 @dataclass(slots=True)
@@ -154,19 +166,32 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Return a parser of seconds from `low` to `high`; a fraction is allowed."""
+def number(low: float, high: float, unit: str = "") -> Callable[[str], float]:
+    """Return a parser of numbers from `low` to `high`; a fraction is allowed."""
 
     def parse(value: str) -> float:
         try:
-            number = float(value)
+            found = float(value)
         except ValueError:
-            number = math.nan
-        if not low <= number <= high:
-            raise ValueError(f"must be seconds, a number from {low:g} to {high:g}")
-        return number
+            found = math.nan
+        if not low <= found <= high:
+            raise ValueError(f"must be {unit}a number from {low:g} to {high:g}")
+        return found
 
     return parse
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    """Return a parser of seconds from `low` to `high`."""
+    return number(low, high, "seconds, ")
+
+
+def address(value: str) -> str:
+    """Parse `HOST:PORT`."""
+    host, _, port = value.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise ValueError("must be a host and a port, such as fraud-peers:8080")
+    return value
 
 
 def one_of(kind: type[E]) -> Callable[[str], E]:
@@ -233,6 +258,10 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         max_outputs=read("MODELRAMP_MAX_OUTPUTS", 20, whole(1, 1000)),
         log_level=read("MODELRAMP_LOG_LEVEL", LogLevel.INFO, one_of(LogLevel)),
         log_requests=read("MODELRAMP_LOG_REQUESTS", LogRequests.ERRORS, one_of(LogRequests)),
+        capture_percent=read("MODELRAMP_CAPTURE_PERCENT", 0.0, number(0, 100)),
+        capture_tolerance=read("MODELRAMP_CAPTURE_TOLERANCE", 0.0, number(0, sys.float_info.max)),
+        capture_peers=read("MODELRAMP_CAPTURE_PEERS", "", address),
+        capture_asks=read("MODELRAMP_CAPTURE_ASKS", Asks.COPIES, one_of(Asks)),
     )
     env.complain()
     return settings

@@ -24,6 +24,7 @@ class Question(StrEnum):
 
     STANDING = "standing"
     METRICS = "metrics"
+    CAPTURED = "captured"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from modelramp.adapters.versions import render_version
 from modelramp.handlers import WATCHED
 from modelramp.ports import Done, Rollout
 from modelramp.rollout.observation import Failed, Value, Workload
-from modelramp.rollout.spec import Serving
+from modelramp.rollout.spec import Capture, Serving
 from modelramp.rollout.status import Status
 from modelramp.router.podspec import render_router
 from tests.adapters.real import POD_SETTINGS, ROUTER_SETTINGS, Process, RealCluster, pin, read
@@ -100,6 +100,37 @@ async def test_what_is_as_rendered_is_not_written_again(real: RealCluster, servi
         assert await each.workloads.run(rollout, pin("8")) == Done()
     assert (await workloads(later, rollout))["8"].current
     assert real.calls == []
+
+
+async def test_pods_that_compare_their_answers_find_each_other(
+    real: RealCluster, serving: tuple[Process, Rollout]
+) -> None:
+    process, rollout = serving
+    assert await real.get(SERVICE, f"{NAME}-peers") is None
+    comparing = replace(rollout, spec=replace(rollout.spec, serving=replace(SERVING, capture=Capture(5, 0.01))))
+    assert await process.workloads.run(comparing, pin("8")) == Done()
+    made = await real.get(SERVICE, f"{NAME}-peers")
+    assert (made["spec"]["clusterIP"], made["spec"]["ports"][0]["port"]) == ("None", 8080)
+    [server] = (await real.get(DEPLOYMENT, f"{NAME}-v8"))["spec"]["template"]["spec"]["containers"]
+    said = {each["name"]: each.get("value") for each in server["env"]}
+    assert said["MODELRAMP_CAPTURE_PEERS"] == f"{NAME}-peers.{real.namespace}.svc:8080"
+    assert (said["MODELRAMP_CAPTURE_PERCENT"], said["MODELRAMP_CAPTURE_TOLERANCE"]) == ("5", "0.01")
+
+    await real.request("PATCH", SERVICE.path(real.namespace, f"{NAME}-peers"), {"spec": {"selector": {"x": "y"}}},
+                       kind="application/merge-patch+json")  # fmt: skip
+    later = real.process()
+    await roll_out(real, later, "8")
+    assert not (await workloads(later, comparing))["8"].current
+    assert await later.workloads.run(comparing, pin("8")) == Done()
+    assert (await real.get(SERVICE, f"{NAME}-peers"))["spec"]["selector"] == made["spec"]["selector"]
+    await roll_out(real, later, "8")
+    real.calls.clear()
+    assert await later.workloads.run(comparing, pin("8")) == Done()
+    assert real.calls == [], "at rest nothing is written"
+
+    assert not (await workloads(later, rollout))["8"].current
+    assert await later.workloads.run(rollout, pin("8")) == Done()
+    assert await real.get(SERVICE, f"{NAME}-peers") is None
 
 
 async def test_what_a_hand_changed_is_put_right(real: RealCluster, serving: tuple[Process, Rollout]) -> None:

@@ -56,6 +56,7 @@ spec:
       spec: {priorityClassName: high}
     podSecurity: Restricted
     registrySecret: {name: mlflow}
+    capture: {percent: 5, tolerance: 0.01}
     readyDeadline: 5m
   gates:
     metrics:

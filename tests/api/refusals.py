@@ -75,12 +75,19 @@ NAMES = (
 SERVING = (
     Refusal("no replicas", {"spec.serving.replicas": 0}, "spec.serving.replicas", "greater than or equal to 1"),
     Refusal("eleven warm", {"spec.serving.keepWarm": 11}, "spec.serving.keepWarm", "less than or equal to 10"),
-    Refusal("a runtime by its image", {"spec.serving.runtime": "a/b:1"}, "spec.serving.runtime", "no DNS-1123 label"),
+    Refusal(
+        "a runtime by its image",
+        {"spec.serving.runtime": "a/b:1"},
+        "spec.serving.runtime",
+        "no DNS-1123 label",
+        also=("spec.serving.capture",),
+    ),
     Refusal(
         "a runtime that is not described",
         {"spec.serving.runtime": "custom"},
         "spec.serving.custom",
         "give both or neither",
+        also=("spec.serving.capture",),
     ),
     Refusal("a blank in the image", {"spec.serving.image": "a b"}, "spec.serving.image", "'a b' is no image"),
     Refusal(
@@ -103,6 +110,19 @@ SERVING = (
         {"spec.serving.env[0].name": "POLICY_DIR"},
         "spec.serving.env[0].name",
         "'POLICY_DIR' is set by the operator",
+    ),
+    Refusal(
+        "answers that a server does not keep",
+        {"spec.serving": {"runtime": "mlserver", "capture": {}}},
+        "spec.serving.capture",
+        "runtime mlserver keeps no answers; mlflow does",
+    ),
+    Refusal("nothing kept", {"spec.serving.capture.percent": 0}, "spec.serving.capture.percent", "equal to 1"),
+    Refusal(
+        "another place for kept answers",
+        {"spec.serving.env[0].name": "MODELRAMP_CAPTURE_PEERS"},
+        "spec.serving.env[0].name",
+        "'MODELRAMP_CAPTURE_PEERS' is set by the operator",
     ),
     Refusal("a path as rules", {"spec.policy.configMap": "a/b"}, "spec.policy.configMap", "is no DNS-1123 name"),
     Refusal("no variable", {"spec.serving.env[0].name": "A-B"}, "spec.serving.env[0].name", "is no name of a variable"),
@@ -245,6 +265,12 @@ GUARDRAILS = (
         _guardrail(template="error-rate", maxDuration="1s"),
         f"{_RAIL}.maxDuration",
         "write max, such as 0.01 for 1 %",
+    ),
+    Refusal(
+        "disagreement beside stable",
+        _guardrail(template="disagreement-rate", compare="Stable"),
+        f"{_RAIL}.compare",
+        "compares the candidate with stable by itself",
     ),
     Refusal("5 for 5 %", _guardrail(template="error-rate", max=5), f"{_RAIL}.max", "is a share from 0 to 1"),
     Refusal("less than stable", _query("up", tolerance=0.9), f"{_RAIL}.tolerance", "greater than or equal to 1"),

@@ -199,6 +199,16 @@ class TestWhatIsSaid:
         assert found.field == "spec.guardrails[0].template"
         assert "runtime mlflow-serve does not count what it asks for" in found.message
 
+    def test_when_no_answers_are_kept_that_could_be_compared(self) -> None:
+        rail = {"name": "same", "template": "disagreement-rate", "max": 0.02}
+        found = spec_with(guardrails=[rail])
+        assert isinstance(found, Problem)
+        assert (found.field, found.value) == ("spec.guardrails[0].template", "disagreement-rate")
+        assert "give spec.serving.capture" in found.message
+        [taken] = good(spec_with(guardrails=[rail], capture={"percent": 5})).plan.guardrails
+        assert taken.of_copies
+        assert "against={{stable}}" in taken.query
+
     def test_when_neither_the_gateway_nor_the_server_counts_it(self) -> None:
         rail = {"name": "errors", "template": "error-rate", "max": 0.01}
         body = changed(parsed(LEAST), **{"spec.traffic": {"httpRoute": {"name": "fraud"}}, "spec.guardrails": [rail]})

@@ -153,11 +153,13 @@ class Load:
 
 
 @asynccontextmanager
-async def loading(url: str, per_second: float = 60.0, workers: int = 4, host: str = "") -> AsyncIterator[Load]:
+async def loading(
+    url: str, per_second: float = 60.0, workers: int = 4, host: str = "", body: bytes = b"{}"
+) -> AsyncIterator[Load]:
     """Send requests until the end of the block; `host` is the name that they ask for, by default the URL's."""
-    load, headers = Load(), {"Host": host} if host else {}
+    load, headers = Load(), {"Content-Type": "application/json", **({"Host": host} if host else {})}
     async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as session:
-        tasks = [asyncio.create_task(_send(session, url, load, workers / per_second)) for _ in range(workers)]
+        tasks = [asyncio.create_task(_send(session, url, load, workers / per_second, body)) for _ in range(workers)]
         try:
             yield load
         finally:
@@ -166,10 +168,10 @@ async def loading(url: str, per_second: float = 60.0, workers: int = 4, host: st
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _send(session: aiohttp.ClientSession, url: str, load: Load, pause: float) -> None:
+async def _send(session: aiohttp.ClientSession, url: str, load: Load, pause: float, body: bytes) -> None:
     while True:
         try:
-            async with session.post(f"{url}/invocations", data=b"{}") as response:
+            async with session.post(f"{url}/invocations", data=body) as response:
                 text = await response.text()
                 said = text if response.status == 200 else f"{response.status} from {text[:20]}"
         except (aiohttp.ClientError, OSError, TimeoutError) as fault:

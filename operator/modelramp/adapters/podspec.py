@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from modelramp.adapters.kinds import MODEL, NAME, VERSION, labels
+from modelramp.adapters.peers import capture_variables
 from modelramp.pods.security import CONTAINER_SECURITY, POD_SECURITY
 from modelramp.pods.strategic import merge
 from modelramp.pods.template import (
@@ -21,7 +22,7 @@ from modelramp.pods.template import (
 from modelramp.ports import Ref, Rollout
 from modelramp.rollout.queries import service
 from modelramp.rollout.runtime import CUSTOM, MLFLOW, Runtime
-from modelramp.rollout.spec import IstioTraffic, Serving
+from modelramp.rollout.spec import ConfigMapTraffic, IstioTraffic, Serving
 from modelramp.rollout.status import Phase, Pin
 
 TEMPORARY = "/tmp"  # noqa: S108 (an emptyDir of the container's own)
@@ -56,6 +57,8 @@ class Served:
     policy: str = ""
     """ConfigMap of the business rules."""
     held: bool = False
+    marks_copies: bool = True
+    """Whether a copy of a request says that it is one, as those of our own router do."""
     connections: dict[str, Any] = field(default_factory=dict, hash=False)
     """Istio's trafficPolicy for it; empty where there is to be none."""
 
@@ -84,6 +87,8 @@ class Served:
         changed = {name: value for name, value in asked if value != getattr(_USUAL, name) and name not in _OF_NO_POD}
         if "runtime" in changed:
             changed["runtime"] = _wish(self.serving.runtime)
+        if self.serving.capture:
+            changed["capture"] = [*asdict(self.serving.capture).values(), self.marks_copies]
         rules = {"policy": self.policy} if self.policy else {}
         given = {"model": self.model_name, "registry": settings.tracking_uri, "serving": changed}
         return given | rules | asdict(self.pin)
@@ -100,7 +105,8 @@ def served(rollout: Rollout, pin: Pin) -> Served:
     held = status.phase is Phase.RAMPING and status.stable is not None and status.stable.version == pin.version
     rules = policy.config_map if policy else ""
     connections = spec.traffic.connections if isinstance(spec.traffic, IstioTraffic) else {}
-    return Served(rollout.ref, rollout.uid, spec.model_name, spec.serving, pin, rules, held, connections)
+    marks = isinstance(spec.traffic, ConfigMapTraffic)
+    return Served(rollout.ref, rollout.uid, spec.model_name, spec.serving, pin, rules, held, marks, connections)
 
 
 def kept_name(name: str) -> str:
@@ -223,13 +229,15 @@ def _started(serving: Serving) -> dict[str, Any]:
 
 def _server_env(version: Served) -> list[dict[str, Any]]:
     """Return the variables, ours first: those after them may refer to them."""
+    port, capture = version.serving.runtime.port, version.serving.capture
     ours = {
         "MODEL_NAME": version.model_name,
         "MODEL_VERSION": version.pin.version,
         "MODEL_RUN_ID": version.pin.run_id,
         "MODEL_DIR": MODEL_DIR,
-        "PORT": str(version.serving.runtime.port),
+        "PORT": str(port),
         **({"POLICY_DIR": POLICY_DIR, "POLICY_KEPT_DIR": KEPT_DIR} if version.policy else {}),
+        **(capture_variables(version.ref, capture, port, marks_copies=version.marks_copies) if capture else {}),
     }
     users = {each["name"]: dict(each) for each in (*version.serving.runtime.env, *version.serving.env)}
     home = {} if "HOME" in users else {"HOME": TEMPORARY}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelramp.adapters.kinds import DESTINATION_RULE, REST, STEERED, owner_reference
+from modelramp.adapters.kinds import COMPONENT, DESTINATION_RULE, MODEL, NAME, REST, STEERED, labels, owner_reference
+from modelramp.adapters.peers import peers_name
 from modelramp.adapters.podspec import PodSettings, Served, pod_template
 from modelramp.adapters.templates import hash_of, stamped
 from modelramp.pods.template import SERVER
@@ -40,6 +41,15 @@ def _service(version: Served) -> Manifest:
     port = {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}
     spec = {"type": "ClusterIP", "selector": version.selector, "ports": [port]}
     return _object("v1", "Service", version, spec)
+
+
+def render_peers(version: Served) -> Manifest:
+    """Return the Service by which pods find those of other versions: one name, the address of each that is ready."""
+    port = {"name": "http", "port": version.serving.runtime.port, "targetPort": "http", "protocol": "TCP"}
+    spec = {"type": "ClusterIP", "clusterIP": "None", "selector": {NAME: version.ref.name, COMPONENT: MODEL}}
+    made = _object("v1", "Service", version, {**spec, "ports": [port]})
+    head = {"name": peers_name(version.ref.name), "labels": labels(version.ref.name, MODEL)}
+    return {**made, "metadata": made["metadata"] | head}
 
 
 def _destination_rule(version: Served) -> Manifest:

@@ -19,11 +19,13 @@ from modelramp.adapters.kinds import (
 from modelramp.adapters.kubernetes import Cluster, Missing
 from modelramp.adapters.listing import read_owned
 from modelramp.adapters.live import Conformity, is_as_rendered, is_deployed, is_kept
+from modelramp.adapters.ownership import is_named_after
+from modelramp.adapters.peers import peers_name
 from modelramp.adapters.podspec import PodSettings, Served, served, workload_name
 from modelramp.adapters.slim import holds_replicas
 from modelramp.adapters.store import Store
 from modelramp.adapters.trouble import find_trouble
-from modelramp.adapters.versions import render_version
+from modelramp.adapters.versions import render_peers, render_version
 from modelramp.adapters.writer import Writer, written
 from modelramp.ports import Done, Ref, Rollout, Written
 from modelramp.rollout.observation import Failed, Reading, Value, Workload
@@ -59,6 +61,8 @@ class ClusterWorkloads:
         """Apply the version's objects, where they are not already as the spec asks."""
         asked = served(rollout, pin)
         outcome = await self._prune(rollout, asked)
+        if isinstance(outcome, Done):
+            outcome = await self._settle_peers(asked)
         for obj in render_version(asked, self._settings).values() if isinstance(outcome, Done) else ():
             live = self._find(asked, kind_of(obj))
             if live is None or not self._is_as_asked(live, asked, kind_of(obj)):
@@ -77,6 +81,29 @@ class ClusterWorkloads:
             if not isinstance(outcome, Done):
                 return outcome
         return Done()
+
+    async def _settle_peers(self, asked: Served) -> Written:
+        """Let the object's pods find each other where they compare their answers, and only there."""
+        live = self._find_peers(asked)
+        if live is not None and self._are_peers_settled(asked):
+            return Done()
+        if asked.serving.capture:
+            return written(await self._writer.apply(render_peers(asked)))
+        if live is None:
+            return Done()
+        outcome = await self._writer.delete(SERVICE, asked.ref.namespace, peers_name(asked.ref.name))
+        return Done() if isinstance(outcome, Missing) else written(outcome)
+
+    def _are_peers_settled(self, asked: Served) -> bool:
+        live = self._find_peers(asked)
+        if not asked.serving.capture:
+            return live is None or not is_named_after(live, asked.ref.name)
+        if live is None:
+            return not self._store.is_complete(SERVICE)
+        return self._conformity.holds(live, asked.ref, lambda: is_as_rendered(live, render_peers(asked)))
+
+    def _find_peers(self, asked: Served) -> Object | None:
+        return self._store.get(SERVICE, asked.ref.namespace, peers_name(asked.ref.name))
 
     async def _apply(self, asked: Served, obj: Object, live: Object | None) -> Written:
         if kind_of(obj) is not DEPLOYMENT:
@@ -152,7 +179,7 @@ class ClusterWorkloads:
             self._refused.pop(key, None)
 
     def _is_current(self, asked: Served) -> bool:
-        if self._strays(asked):
+        if self._strays(asked) or not self._are_peers_settled(asked):
             return False
         wanted = (kind for kind, asks in _optional(asked).items() if asks)
         kinds = (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET, *wanted)

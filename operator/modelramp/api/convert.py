@@ -151,6 +151,7 @@ def read_guardrail(rail: guardrail.Guardrail, template: Template | None) -> core
         no_data_deadline=rail.no_data_deadline,
         min_passes=rail.min_passes,
         template="" if template else rail.template or "",
+        of_copies=template is not None and template.of_copies,
     )
 
 

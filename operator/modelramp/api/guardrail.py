@@ -11,7 +11,7 @@ from pydantic import Field
 from modelramp.api.durations import PATTERN
 from modelramp.api.rules import Block, Rule
 from modelramp.api.scalars import Interval, Label, PositiveDuration, Query, TemplateName
-from modelramp.rollout.templates import ROUTER
+from modelramp.rollout.templates import DISAGREEMENT_RATE, ROUTER
 
 ASKED_ABOUT = "[{]{2} *(version|backend|service) *[}]{2}"
 
@@ -48,7 +48,9 @@ class Guardrail(Block):
     """Name of the guardrail: a DNS-1123 label."""
     template: TemplateName | None = None
     """A query by name; or give query. There are error-rate, server-error-rate, latency-p50, latency-p95, latency-p99,
-    and those of the cluster's PromotionPolicies. Error rates are shares from 0 to 1, latencies are durations."""
+    disagreement-rate, and those of the cluster's PromotionPolicies. Rates are shares from 0 to 1, latencies are
+    durations. disagreement-rate is the share of predictions on copied requests that differ from the live ones; it is
+    asked in the shadow only, and needs spec.shadow and spec.serving.capture."""
     source: Literal["Router", "Server"] | None = None
     """Who counts, for a built-in template: the router, which sees what callers see and is the default, or the model
     server, where its runtime counts such things. Server needs a Prometheus whose series have the labels namespace and
@@ -126,14 +128,14 @@ class Guardrail(Block):
         ),
         Rule(
             "!has(self.template) || !self.template.endsWith('rate') || !has(self.maxDuration)",
-            "an error rate is no duration: write max, such as 0.01 for 1 %, instead of maxDuration",
+            "a rate is no duration: write max, such as 0.01 for 1 %, instead of maxDuration",
             lambda rail: not _is_rate(rail) or rail.max_duration is None,
             at=".maxDuration",
         ),
         Rule(
             "!has(self.template) || !self.template.endsWith('rate') || !has(self.max)"
             " || (self.max >= 0.0 && self.max <= 1.0)",
-            "an error rate is a share from 0 to 1: write 0.01 for 1 %",
+            "a rate is a share from 0 to 1: write 0.01 for 1 %",
             lambda rail: not _is_rate(rail) or rail.max is None or 0 <= rail.max <= 1,
             at=".max",
         ),
@@ -143,6 +145,12 @@ class Guardrail(Block):
             "the window must be at least the interval, {self.interval}, not {self.window}",
             lambda rail: rail.window >= rail.interval,
             at=".window",
+        ),
+        Rule(
+            f"!has(self.compare) || !has(self.template) || self.template != '{DISAGREEMENT_RATE}'",
+            "the template compares the candidate with stable by itself: give max",
+            lambda rail: rail.compare is None or rail.template != DISAGREEMENT_RATE,
+            at=".compare",
         ),
         Rule(
             f"!has(self.compare) || !has(self.query) || self.query.matches('{ASKED_ABOUT}')",

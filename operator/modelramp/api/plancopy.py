@@ -81,6 +81,8 @@ class GuardrailCopy(Block):
     """Name of the template that the query is from, where a PromotionPolicy named it."""
     asks_server: bool | None = None
     """Whether a built-in template asks what the model server counts."""
+    of_copies: bool | None = None
+    """Whether it is about answers to copied requests, and so asked in the shadow only."""
 
 
 class PlanCopy(Block):

@@ -35,7 +35,7 @@ from modelramp.rollout.gates import spec as rules
 from modelramp.rollout.queries import problems
 from modelramp.rollout.spec import Guardrail as CoreGuardrail
 from modelramp.rollout.spec import Shadow
-from modelramp.rollout.templates import ROUTER
+from modelramp.rollout.templates import BUILT_IN, COPIES, ROUTER
 
 _Value = Annotated[str, Field(max_length=253)]
 _Pairs = Annotated[dict[str, _Value], Field(max_length=16)]
@@ -167,7 +167,7 @@ class Template(Block):
 
     name: Annotated[
         Label,
-        matches(f"^({'|'.join(ROUTER)})$", "is a built-in template: choose another name", wanted=False),
+        matches(f"^({'|'.join(BUILT_IN)})$", "is a built-in template: choose another name", wanted=False),
     ]
     """What a guardrail's template says to get it. Begin it with latency where it answers in seconds; end it with rate
     where it answers with a share from 0 to 1."""
@@ -243,7 +243,7 @@ def _core_floor(floor: Floor) -> core.Floor:
 
 def _core_guardrail(rail: Guardrail) -> CoreGuardrail:
     """Return the guardrail without its template's query: that depends on the route of whom the policy selects."""
-    read = read_guardrail(rail, ROUTER.get(rail.template or ""))
+    read = read_guardrail(rail, {**ROUTER, **COPIES}.get(rail.template or ""))
     return replace(read, query=rail.query or "", template=rail.template or "", asks_server=rail.source == "Server")
 
 

@@ -13,7 +13,8 @@ from modelramp.api.spec import Spec
 from modelramp.rollout import spec as core
 from modelramp.rollout.runtime import BUILT_IN, CUSTOM, Protocol, Runtime
 from modelramp.rollout.server_queries import built_in
-from modelramp.rollout.templates import ROUTER, Template
+from modelramp.rollout.templates import BUILT_IN as TEMPLATES
+from modelramp.rollout.templates import COPIES, Template
 
 Runtimes = Mapping[str, Runtime | Problem]
 """The model servers that an administrator has described, by name; a Problem where the description cannot be used."""
@@ -53,8 +54,11 @@ def _fitting(read: Spec, runtime: Runtime, traffic: core.Traffic) -> Runtime | P
         says = f"runtime {runtime.name} has no /invocations, to which the requests are sent"
         return Problem("spec.gates.staging", "", says)
     for index, rail in enumerate(read.guardrails):
-        if rail.template in ROUTER and template_of(rail, runtime, traffic) is None:
+        if rail.template in TEMPLATES and template_of(rail, runtime, traffic) is None:
             says = f"runtime {runtime.name} does not count what it asks for, and who routes is not asked"
+            return Problem(f"spec.guardrails[{index}].template", str(rail.template), says)
+        if rail.template in COPIES and read.serving.capture is None:
+            says = "it compares answers that are kept: give spec.serving.capture"
             return Problem(f"spec.guardrails[{index}].template", str(rail.template), says)
     return runtime
 
@@ -81,6 +85,7 @@ def core_serving(serving: Serving, runtime: Runtime) -> core.Serving:
         affinity=serving.affinity or {},
         image_pull_secrets=tuple(secret.name for secret in serving.image_pull_secrets),
         pod_template=serving.pod_template or {},
+        capture=core.Capture(serving.capture.percent, serving.capture.tolerance) if serving.capture else None,
     )
 
 

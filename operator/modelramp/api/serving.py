@@ -35,6 +35,16 @@ class RegistrySecret(Block):
     """Name of the Secret."""
 
 
+class Capture(Block):
+    """Answers that the model server keeps for a while, without their inputs, to compare a candidate in the shadow with
+    what is live."""
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 10
+    """Percent of requests whose answers are kept, the same ones by every version: they are chosen by x-request-id."""
+    tolerance: Annotated[float, Field(ge=0)] = 0
+    """How far apart two predicted numbers may be and still agree, in their own unit."""
+
+
 def _knows_its_cpu(serving: Serving) -> bool:
     asked = serving.autoscaling is None or serving.autoscaling.cpu_utilization is None
     return asked or "cpu" in serving.resources.requests or "cpu" in serving.resources.limits
@@ -85,6 +95,8 @@ class Serving(Block):
     registry_secret: RegistrySecret | None = None
     """Secret whose keys are put into the environment of the container that fetches the model, such as
     MLFLOW_TRACKING_TOKEN or AWS_ACCESS_KEY_ID."""
+    capture: Capture | None = None
+    """Which answers are kept, to compare versions: a guardrail with template disagreement-rate judges them."""
     ready_deadline: PositiveDuration = timedelta(minutes=10)
     """A version that is not ready by then has failed, without any traffic."""
 
@@ -94,6 +106,12 @@ class Serving(Block):
             "runtime: custom and a description of it go together: give both or neither",
             lambda serving: (serving.custom is not None) == (serving.runtime == "custom"),
             at=".custom",
+        ),
+        Rule(
+            "!has(self.capture) || !has(self.runtime) || self.runtime == 'mlflow'",
+            "runtime {self.runtime} keeps no answers; mlflow does",
+            lambda serving: serving.capture is None or serving.runtime == "mlflow",
+            at=".capture",
         ),
         Rule(
             "!has(self.autoscaling) || !has(self.autoscaling.cpuUtilization) || (has(self.resources) && ("

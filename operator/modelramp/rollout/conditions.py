@@ -23,6 +23,7 @@ STALLING = frozenset(
         "TemplateAmbiguous",
         "TemplateNotCounted",
         "StagingNotSupported",
+        "AnswersNotCompared",
         "TooManyGuardrails",
     }
     | {UNREADABLE, "MirrorNotSupported", PIN_DRIFT}

@@ -6,7 +6,7 @@ import json
 
 from modelramp.rollout.runtime import MLFLOW, Counted, Latency, Runtime, Series
 from modelramp.rollout.spec import GatewayTraffic, Traffic
-from modelramp.rollout.templates import ROUTER, Template, increase, templates_of
+from modelramp.rollout.templates import COPIES, ROUTER, Template, increase, templates_of
 
 _PODS = "namespace={{namespace}}, pod=~{{pods}}"
 _QUANTILES = {"latency-p50": "0.5", "latency-p95": "0.95", "latency-p99": "0.99"}
@@ -14,6 +14,8 @@ _QUANTILES = {"latency-p50": "0.5", "latency-p95": "0.95", "latency-p99": "0.99"
 
 def built_in(name: str, runtime: Runtime, traffic: Traffic, *, asks_server: bool) -> Template | None:
     """Return a built-in template's query, None where there is none of that name or nobody counts what it asks for."""
+    if name in COPIES:
+        return COPIES[name] if runtime == MLFLOW else None
     if name not in ROUTER:
         return None
     # Gateways count all versions of a rule as one.

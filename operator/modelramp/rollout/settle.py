@@ -12,7 +12,7 @@ from modelramp.rollout.runtime import Protocol
 from modelramp.rollout.server_queries import built_in
 from modelramp.rollout.spec import Guardrail, Plan, Spec
 from modelramp.rollout.status import Applied, Attempt, Raised, Status
-from modelramp.rollout.templates import ROUTER
+from modelramp.rollout.templates import BUILT_IN
 
 MOST_GUARDRAILS = 64
 
@@ -62,12 +62,25 @@ def _complaint(plan: Plan, policies: Iterable[PromotionPolicy], spec: Spec) -> U
         return Unsettled("StagingNotSupported", says)
     if len(plan.guardrails) > MOST_GUARDRAILS:
         return Unsettled("TooManyGuardrails", f"{len(plan.guardrails)} with those of policies, of {MOST_GUARDRAILS}")
+    if complaint := _uncompared(plan, spec):
+        return complaint
     missing = next((rail for rail in plan.guardrails if not rail.query), None)
     return Unsettled(*_missing(missing, policies, spec)) if missing else None
 
 
+def _uncompared(plan: Plan, spec: Spec) -> Unsettled | None:
+    """Return why a guardrail on answers to copies could never be asked, which must not look like a pass."""
+    rail = next((rail for rail in plan.guardrails if rail.of_copies), None)
+    lacking = [] if spec.serving.capture else ["spec.serving.capture"]
+    lacking += [] if plan.shadow else ["spec.shadow"]
+    if rail is None or not lacking:
+        return None
+    says = f"guardrail {rail.name} compares answers to copied requests: give {' and '.join(lacking)}"
+    return Unsettled("AnswersNotCompared", says)
+
+
 def _missing(rail: Guardrail, policies: Iterable[PromotionPolicy], spec: Spec) -> tuple[str, str]:
-    if rail.template in ROUTER:
+    if rail.template in BUILT_IN:
         says = f"runtime {spec.serving.runtime.name} does not count what template {rail.template} asks for"
         return "TemplateNotCounted", f"guardrail {rail.name}: {says}"
     having = sorted(policy.name for policy in policies if rail.template in policy.templates)
@@ -92,7 +105,7 @@ def fill(rails: Iterable[Guardrail], queries: Mapping[str, str], spec: Spec) -> 
 
 
 def _query(rail: Guardrail, queries: Mapping[str, str], spec: Spec) -> str:
-    if rail.template not in ROUTER:
+    if rail.template not in BUILT_IN:
         return queries.get(rail.template, "")
     found = built_in(rail.template, spec.serving.runtime, spec.traffic, asks_server=rail.asks_server)
     return found.query if found else ""

@@ -75,6 +75,7 @@ class Guardrail:
     `query` is the template's text (see `queries.py`); it is empty while `template` is not filled in, which is
     a PromotionPolicy's or its guardrail's. `asks_server` says whose counters a built-in one is to ask.
     With `compare`, the candidate may be at most `tolerance` times the stable version's value plus `slack`.
+    `of_copies` is about answers to copied requests: asked in the shadow only, elsewhere there are none.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Guardrail:
     min_passes: int = 3
     template: str = ""
     asks_server: bool = False
+    of_copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,17 @@ class Autoscaling:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """Which answers the model server keeps to compare them with another version's.
+
+    `percent` of all requests; numbers agree within `tolerance`, in their own unit.
+    """
+
+    percent: int = 10
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """How a version is run; what is passed on to its pods are plain Kubernetes values."""
 
@@ -134,6 +147,7 @@ class Serving:
     affinity: dict[str, Any] = field(default_factory=dict, hash=False)
     image_pull_secrets: tuple[str, ...] = ()
     pod_template: dict[str, Any] = field(default_factory=dict, hash=False)
+    capture: Capture | None = None
 
     @property
     def pods(self) -> int:

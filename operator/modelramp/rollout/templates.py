@@ -19,6 +19,8 @@ class Template:
 
     query: str
     slack: float
+    of_copies: bool = False
+    """Whether it is about answers to copied requests, which there are in the shadow only."""
 
 
 Templates = Mapping[str, Template]
@@ -116,6 +118,22 @@ SERVER = _named(
     },
 )
 """Of the model servers: gateways count all versions of a rule as one, copies or not."""
+
+DISAGREEMENT_RATE = "disagreement-rate"
+_COMPARED = f"{_SERVER}, against={{{{stable}}}}"
+COPIES: Templates = {
+    DISAGREEMENT_RATE: Template(
+        _ratio(
+            f"modelramp_comparison_disagreements_total{{{_COMPARED}}}",
+            f"modelramp_comparison_predictions_total{{{_COMPARED}}}",
+        ),
+        0.0,
+        of_copies=True,
+    )
+}
+"""Of the candidate's model servers, which compare their answers to copies with the live ones."""
+
+BUILT_IN = (*ROUTER, *COPIES)
 
 
 def templates_of(traffic: Traffic) -> Templates:

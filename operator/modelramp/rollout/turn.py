@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -118,10 +119,15 @@ def watched(spec: Spec, status: Status) -> tuple[Guardrail, ...]:
     traffic further and further back.
     """
     if status.phase in WITH_TRAFFIC and status.attempt:
-        return status.attempt.plan.guardrails
+        rails = status.attempt.plan.guardrails
+        return rails if status.phase is Phase.SHADOWING else _without_copies(rails)
     if status.phase not in WATCHING_STABLE or status.stable is None:
         return ()
-    return (*(rail for rail in spec.plan.guardrails if not is_required(rail)), *status.required)
+    return _without_copies((*(rail for rail in spec.plan.guardrails if not is_required(rail)), *status.required))
+
+
+def _without_copies(rails: Iterable[Guardrail]) -> tuple[Guardrail, ...]:
+    return tuple(rail for rail in rails if not rail.of_copies)
 
 
 def subject(status: Status) -> Pin | None:
