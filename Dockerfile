@@ -19,14 +19,14 @@ WORKDIR /source
 COPY pyproject.toml uv.lock ./
 RUN /opt/tools/bin/uv export --quiet --frozen --no-dev --no-emit-project --output-file operator.txt \
     && /opt/tools/bin/uv export --quiet --frozen --no-dev --no-emit-project --output-file runtime.txt \
-       --extra runtime --prune kopf --prune kubernetes --prune prometheus-api-client --prune aiohttp
+       --extra runtime --extra otel --prune kopf --prune kubernetes --prune prometheus-api-client --prune aiohttp
 
 # CycloneDX, from the lock that the images are installed from.
 FROM lists AS bills
 RUN /opt/tools/bin/uv export --quiet --frozen --no-dev --no-emit-project --format cyclonedx1.5 \
        --output-file operator.cdx.json \
     && /opt/tools/bin/uv export --quiet --frozen --no-dev --no-emit-project --format cyclonedx1.5 \
-       --extra runtime --prune kopf --prune kubernetes --prune prometheus-api-client --prune aiohttp \
+       --extra runtime --extra otel --prune kopf --prune kubernetes --prune prometheus-api-client --prune aiohttp \
        --output-file runtime.cdx.json
 
 FROM scratch AS sbom

@@ -47,6 +47,8 @@ def test_the_bill_of_materials_is_of_what_is_installed() -> None:
         bill = json.loads(_run(uv, words["cdx.json"]))
         listed = set(re.findall(r"^([\w.-]+==[^ ;]+)", _run(uv, words["txt"]), re.MULTILINE))
         assert {f"{each['name']}=={each['version']}" for each in bill["components"]} == listed
+        traces = any(each.startswith("opentelemetry-exporter-otlp-proto-http==") for each in listed)
+        assert traces is (image == "runtime"), "a variable is all that traces take, and only the model server sends any"
 
 
 def _joined() -> str:
