@@ -13,6 +13,7 @@ from modelramp.adapters.kinds import CONFIG_MAP, DEPLOYMENT, EPOCH, SERVICE, WRI
 from modelramp.ports import Conflict, Deposed, Done, Rollout
 from modelramp.rollout.actions import SetTraffic
 from modelramp.rollout.observation import Failed, NoData, Route, Split, Value
+from modelramp.rollout.spec import ConfigMapTraffic
 from modelramp.rollout.status import Status
 from tests.adapters.real import Process, RealCluster, pin, read
 
@@ -260,6 +261,21 @@ async def test_a_router_that_was_changed_by_hand_is_put_right(
     assert await process.traffic.write(rollout, TENTH_ON_8) == Done()
     assert (await real.get(DEPLOYMENT, f"{NAME}-router"))["spec"]["replicas"] == 2
     assert (await route(process, rollout)).current
+
+
+async def test_a_router_goes_where_the_spec_says(real: RealCluster, ramping: tuple[Process, Rollout]) -> None:
+    process, rollout = ramping
+    taint = {"key": "edge", "operator": "Exists"}
+    traffic = ConfigMapTraffic(node_selector={"role": "edge"}, tolerations=(taint,))
+    moved = replace(rollout, spec=replace(rollout.spec, traffic=traffic))
+    assert not (await route(process, moved)).current, "an edit moves it in the middle of a ramp too"
+    assert await process.traffic.write(moved, TENTH_ON_8) == Done()
+    pods = (await real.get(DEPLOYMENT, f"{NAME}-router"))["spec"]["template"]["spec"]
+    assert (pods["nodeSelector"], pods["tolerations"]) == ({"role": "edge"}, [taint])
+    assert (await route(process, moved)).current
+    assert await process.traffic.write(rollout, TENTH_ON_8) == Done()
+    pods = (await real.get(DEPLOYMENT, f"{NAME}-router"))["spec"]["template"]["spec"]
+    assert "nodeSelector" not in pods
 
 
 async def test_a_route_counts_for_an_object_that_knows_of_none_unless_it_goes_with_an_earlier_one(

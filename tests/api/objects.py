@@ -102,7 +102,11 @@ spec:
     onNoData: Hold                  # Hold | Rollback, never Pass
     noDataDeadline: 10m
     minPasses: 5
-  traffic: {configMap: {routerReplicas: 3}}
+  traffic:
+    configMap:
+      routerReplicas: 3
+      nodeSelector: {role: edge}
+      tolerations: [{key: edge, operator: Exists}]
   paused: false
   abort: "7"
   approve: 8/50

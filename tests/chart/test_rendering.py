@@ -141,6 +141,10 @@ class TestOperator:
 
         assert not identities("modelramp") & identities("second")
 
+    def test_a_release_with_a_dot_in_its_name_has_a_service(self) -> None:
+        services = [each for each in rendered(release="modelramp.eu") if each["kind"] == "Service"]
+        assert [each["metadata"]["name"] for each in services] == ["modelramp-eu-metrics"]
+
 
 class TestRefusals:
     @pytest.mark.parametrize(

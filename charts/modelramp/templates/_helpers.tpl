@@ -1,6 +1,8 @@
+{{- /* A release's name may have dots, which a Service's may not */}}
 {{- define "modelramp.fullname" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 53 | trimSuffix "-" }}
-{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- if contains .Chart.Name $release }}{{ $release | trunc 53 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" $release .Chart.Name | trunc 53 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 

@@ -65,20 +65,29 @@ class Routers:
                 return is_deployed(live, wanted, keeps_pods=_keeps_pods(rollout))
             return is_as_rendered(live, wanted)
 
-        asked = (rollout.ref, rollout.uid, _replicas(rollout), _pull_secrets(rollout), _keeps_pods(rollout))
+        asked = (rollout.ref, rollout.uid, _traffic(rollout), _pull_secrets(rollout), _keeps_pods(rollout))
         return self._conformity.holds(live, asked, judge)
 
     def _render(self, rollout: Rollout) -> list[Object]:
         ref = rollout.ref
-        settings = replace(self._settings, replicas=_replicas(rollout), image_pull_secrets=_pull_secrets(rollout))
+        traffic, secrets = _traffic(rollout), _pull_secrets(rollout)
+        settings = replace(
+            self._settings,
+            replicas=traffic.router_replicas,
+            image_pull_secrets=secrets,
+            node_selector=traffic.node_selector,
+            tolerations=traffic.tolerations,
+        )
         rendered = render_router(ref.namespace, ref.name, settings)
         ordered = sorted(rendered, key=lambda obj: obj["kind"] == DEPLOYMENT.name)
         # Also of what is not watched: the Deployment's stamp stands for all.
         stamp = hash_of(*(obj if obj is not ordered[-1] else _without_pods(obj) for obj in ordered))
         owner = [owner_reference(ref.name, rollout.uid)]
         owned = [_with(obj, ownerReferences=owner, annotations={REST: stamp}) for obj in ordered]
-        # All that is asked of a router's pods is how to pull their images.
-        return [*owned[:-1], stamped(owned[-1], asked=" ".join(["router", *settings.image_pull_secrets]))]
+        # All that is asked of a router's pods is how to pull their images, and where they go.
+        where = [placed for placed in (traffic.node_selector, traffic.tolerations) if placed]
+        asked = " ".join(["router", *secrets, *([hash_of(where)] if where else [])])
+        return [*owned[:-1], stamped(owned[-1], asked)]
 
 
 def _keeps_pods(rollout: Rollout) -> bool:
@@ -88,15 +97,15 @@ def _keeps_pods(rollout: Rollout) -> bool:
 def _watched(rollout: Rollout) -> list[tuple[Kind, str]]:
     """Return the router's objects that the watches bring."""
     name = router_name(rollout.ref.name)
-    budget = [(DISRUPTION_BUDGET, name)] if _replicas(rollout) > 1 else []
+    budget = [(DISRUPTION_BUDGET, name)] if _traffic(rollout).router_replicas > 1 else []
     return [(DEPLOYMENT, name), (SERVICE, rollout.ref.name), *budget]
 
 
-def _replicas(rollout: Rollout) -> int:
+def _traffic(rollout: Rollout) -> ConfigMapTraffic:
     traffic = rollout.spec.traffic
     if not isinstance(traffic, ConfigMapTraffic):
         raise TypeError(f"{rollout.ref} has no router: its traffic is {type(traffic).__name__}")
-    return traffic.router_replicas
+    return traffic
 
 
 def _pull_secrets(rollout: Rollout) -> tuple[str, ...]:

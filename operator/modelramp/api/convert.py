@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 from modelramp.api import guardrail, spec
 from modelramp.api.codec import UnreadableError, dump, reader
 from modelramp.api.gateconvert import core_gates
+from modelramp.api.pods import core_tolerations
 from modelramp.api.problem import Problem, problem_of, problems_of
 from modelramp.api.run import Runtimes, core_serving, find_runtime, template_of
 from modelramp.api.traffic import ConfigMapRouter, GatewayRoute, Istio, Traffic
@@ -100,7 +101,8 @@ def _traffic(traffic: Traffic) -> core.Traffic:
     if traffic.grpc_route:
         return _gateway_route(core.GatewayKind.GRPC_ROUTE, traffic.grpc_route)
     router = traffic.config_map or ConfigMapRouter()
-    return core.ConfigMapTraffic(router.router_replicas, router.idempotent)
+    tolerations = core_tolerations(router.tolerations)
+    return core.ConfigMapTraffic(router.router_replicas, router.idempotent, router.node_selector, tolerations)
 
 
 def _istio(istio: Istio) -> core.IstioTraffic:

@@ -81,6 +81,16 @@ class Toleration(Block):
     """For how long a NoExecute taint is tolerated; for ever where it is not given."""
 
 
+Tolerations = Annotated[
+    tuple[Toleration, ...], Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+]
+
+
+def core_tolerations(tolerations: tuple[Toleration, ...]) -> tuple[dict[str, Any], ...]:
+    """Return them as plain Kubernetes values."""
+    return tuple(each.model_dump(by_alias=True, exclude_none=True) for each in tolerations)
+
+
 class ImagePullSecret(Block):
     """A Secret in the object's namespace."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modelramp.api.guardrail import Guardrail
-from modelramp.api.pods import Autoscaling
+from modelramp.api.pods import Autoscaling, core_tolerations
 from modelramp.api.problem import Problem
 from modelramp.api.profile import core_runtime
 from modelramp.api.serving import Serving
@@ -81,7 +81,7 @@ def core_serving(serving: Serving, runtime: Runtime) -> core.Serving:
         service_account=serving.service_account_name,
         registry_secret=serving.registry_secret.name if serving.registry_secret else None,
         node_selector=serving.node_selector,
-        tolerations=tuple(each.model_dump(by_alias=True, exclude_none=True) for each in serving.tolerations),
+        tolerations=core_tolerations(serving.tolerations),
         affinity=serving.affinity or {},
         image_pull_secrets=tuple(secret.name for secret in serving.image_pull_secrets),
         pod_template=serving.pod_template or {},

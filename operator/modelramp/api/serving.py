@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from modelramp.api.env import EnvVar
-from modelramp.api.pods import Autoscaling, ImagePullSecret, Kubernetes, Labels, Toleration
+from modelramp.api.pods import Autoscaling, ImagePullSecret, Kubernetes, Labels, Tolerations
 from modelramp.api.profile import Profile
 from modelramp.api.rules import BROKEN, Block, Rule
 from modelramp.api.scalars import Image, Label, ObjectName, PositiveDuration, Quantity
@@ -71,9 +71,7 @@ class Serving(Block):
     that fetches the model gets the same, without devices."""
     node_selector: Labels = Field(default_factory=dict)
     """Labels of the nodes that the pods may run on."""
-    tolerations: Annotated[
-        tuple[Toleration, ...], Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = ()
+    tolerations: Tolerations = ()
     """Taints that the pods tolerate."""
     affinity: Kubernetes | None = None
     """Where the pods would rather be, as in a pod's spec."""

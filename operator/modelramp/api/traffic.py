@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
-from modelramp.api.pods import Kubernetes
+from modelramp.api.pods import Kubernetes, Labels, Tolerations
 from modelramp.api.rules import Block, Rule, matches
 from modelramp.api.scalars import ObjectName, Query
 
@@ -55,6 +55,10 @@ class ConfigMapRouter(Block):
     idempotent: bool = False
     """Whether a prediction may be made twice: a request whose pod dies before its answer is there is then asked of
     another, several times, and else answered 503. Not for a model whose predict has effects elsewhere."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Labels of the nodes that the router's pods may run on."""
+    tolerations: Tolerations = ()
+    """Taints that the router's pods tolerate."""
 
 
 class IstioCreate(Block):

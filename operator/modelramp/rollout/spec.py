@@ -159,11 +159,14 @@ class Serving:
 class ConfigMapTraffic:
     """The split is written to a ConfigMap that a router of our own follows; `router_replicas` are its pods.
 
-    `idempotent`: a request whose pod died before its answer was there may be asked again of another.
+    `idempotent`: a request whose pod died before its answer was there may be asked again of another. Where the pods
+    go are plain Kubernetes values.
     """
 
     router_replicas: int = 2
     idempotent: bool = False
+    node_selector: dict[str, str] = field(default_factory=dict, hash=False)
+    tolerations: tuple[dict[str, Any], ...] = field(default=(), hash=False)
 
 
 class Holding(Enum):

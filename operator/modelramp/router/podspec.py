@@ -45,6 +45,8 @@ class RouterSettings:
     envoy_image: str = "envoyproxy/envoy:v1.40.0"
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
     replicas: int = 2
     envoy_command: tuple[str, ...] = ("envoy",)
     follower_command: tuple[str, ...] = ("python", "-m", "modelramp.router")
@@ -162,8 +164,12 @@ def deployment(namespace: str, name: str, settings: RouterSettings) -> Manifest:
 def pod_spec(namespace: str, name: str, settings: RouterSettings) -> Manifest:
     """Return the pod: first files by the init container, then Envoy and the follower."""
     follower = follower_command(namespace, name, settings)
-    secrets = [{"name": secret} for secret in settings.image_pull_secrets]
-    return ({"imagePullSecrets": secrets} if secrets else {}) | {
+    said = {
+        "imagePullSecrets": [{"name": secret} for secret in settings.image_pull_secrets],
+        "nodeSelector": dict(settings.node_selector),
+        "tolerations": [dict(each) for each in settings.tolerations],
+    }
+    return {field: value for field, value in said.items() if value} | {
         "serviceAccountName": router_name(name),
         "securityContext": {
             "runAsNonRoot": True,
