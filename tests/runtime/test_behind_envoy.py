@@ -19,9 +19,10 @@ import aiohttp
 import pytest
 
 from modelramp.router.render import DEFAULTS, Backend, render_config_map
+from modelramp_runtime.settings import read_settings
 from tests.router.rig import NAME, NAMESPACE, Rig, eventually, following, running_envoy, write_first
 from tests.runtime.conftest import Fraud
-from tests.runtime.serving import Served, is_ready, start
+from tests.runtime.serving import IDENTITY, Served, is_ready, start
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 CALLERS = 8
@@ -81,7 +82,8 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 class Scene:
     pods: list[Served]
     service: Service
-    answers: Counter[int]
+    answers: Counter[str]
+    """How many, by `200` or by status and text."""
 
     async def more(self, count: int) -> None:
         """Wait for so many more answers."""
@@ -96,11 +98,12 @@ class Scene:
 @asynccontextmanager
 async def under_load(fraud: Fraud, home: Path, *, idempotent: bool) -> AsyncIterator[Scene]:
     """Run two pods, the Service, the router, and callers that never pause."""
-    pods = [start(fraud.directory, home / f"pod-{n}", MODELRAMP_DRAIN_SECONDS="3") for n in range(2)]
+    # They drain for as long as pods do: longer than an endpoint stays, and an unused connection after it.
+    pods = [start(fraud.directory, home / f"pod-{n}") for n in range(2)]
     (home / "envoy").mkdir()
     body = json.dumps({"dataframe_split": json.loads(fraud.example.to_json(orient="split", index=False))})
     expected = fraud.expected(fraud.example)
-    answers: Counter[int] = Counter()
+    answers: Counter[str] = Counter()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(lambda: [(pod.process.kill(), pod.process.wait()) for pod in pods if pod.process])
 
@@ -122,9 +125,10 @@ async def under_load(fraud: Fraud, home: Path, *, idempotent: bool) -> AsyncIter
             headers = {"Content-Type": "application/json"}
             while True:
                 async with session.post(f"{rig.http}/invocations", data=body, headers=headers) as answer:
-                    answers[answer.status] += 1
+                    text = await answer.text()
+                    answers["200" if answer.status == 200 else f"{answer.status} {text}"] += 1
                     if answer.status == 200:
-                        assert (await answer.json())["predictions"] == pytest.approx(expected)
+                        assert json.loads(text)["predictions"] == pytest.approx(expected)
 
         callers = [asyncio.create_task(call()) for _ in range(CALLERS)]
         try:
@@ -148,7 +152,7 @@ async def test_a_pod_that_is_told_to_go_costs_nobody_an_answer(fraud: Fraud, tmp
         await asyncio.sleep(UNTIL_GONE)  # the endpoints are told a moment later, as in a cluster
         scene.service.endpoints = [staying.port]
         assert await asyncio.to_thread(going.process.wait, 30) == 0
-    assert set(scene.answers) == {200}
+    assert set(scene.answers) == {"200"}
 
 
 async def test_a_pod_that_dies_costs_nobody_an_answer_where_predictions_are_idempotent(
@@ -160,5 +164,9 @@ async def test_a_pod_that_dies_costs_nobody_an_answer_where_predictions_are_idem
         dying.process.kill()
         await asyncio.sleep(UNTIL_GONE)
         scene.service.endpoints = [staying.port]
-    print(scene.answers)
-    assert set(scene.answers) == {200}
+    assert set(scene.answers) == {"200"}
+
+
+def test_a_pod_drains_longer_than_a_connection_to_it_can_lie_unused() -> None:
+    drain = read_settings(IDENTITY).drain_seconds
+    assert drain > UNTIL_GONE + max(DEFAULTS.idle_timeout, DEFAULTS.max_connection_age)

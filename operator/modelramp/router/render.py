@@ -55,7 +55,7 @@ class RenderSettings:
     max_connection_age: float = 3.0
     dns_refresh: float = 5.0
     check_interval: float = 5.0
-    retries: int = 8
+    retries: int = 16
     idempotent: bool = False
     stable_breaker: Breaker = field(default_factory=lambda: Breaker(4096, 4096, 4096))
     candidate_breaker: Breaker = field(default_factory=Breaker)
@@ -176,7 +176,8 @@ def mirror_policy(version: str) -> Document:
 def retry_policy(settings: RenderSettings) -> Document:
     """Return retries for requests that no server has begun: a pod that goes away costs nobody an answer.
 
-    So many, because every other connection leads to a dead pod of two until the Service forgets it, a second or so.
+    So many, because every other connection leads to a dead pod of two until the Service forgets it, a second or more:
+    the last tries come after that.
     One that dies may have begun: only what may be done twice is asked again then.
     """
     reset = "reset" if settings.idempotent else "reset-before-request"
