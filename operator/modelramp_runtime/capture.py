@@ -97,19 +97,20 @@ class Captures:
             self._give_up(oldest)
 
     def waiting(self, most: int) -> dict[str, Captured]:
-        """Return the answers that wait for another version's, the oldest first."""
-        return {key: self._kept[key] for key in itertools.islice(self._waiting, most)}
+        """Return answers that wait for another version's, the newest first: the others keep no more than we do."""
+        return {key: self._kept[key] for key in itertools.islice(reversed(self._waiting), most)}
 
     def paired(self, key: str) -> Captured | None:
         """Return our answer, which now has its other; None where it had one already."""
         return self._kept.get(key) if self._waiting.pop(key, None) else None
 
     def tried(self, keys: Iterable[str]) -> None:
-        """Note that the answers of these were asked for; those that still wait come last from now on."""
+        """Note that the answers of these were asked for; those that still wait come after all others from now on."""
         for key in keys:
             left = self._waiting.pop(key, 0) - 1
             if left > 0:
                 self._waiting[key] = left
+                self._waiting.move_to_end(key, last=False)
             elif left == 0:
                 self._metrics.unpaired()
 
