@@ -65,7 +65,7 @@ def _render(rollout: Rollout, guardrail: Guardrail, version: str) -> str:
     ref = rollout.ref
     if not guardrail.query:
         return ""
-    about = queries.Subject(ref.namespace, ref.name, rollout.spec.model_name, version)
+    about = queries.Subject(ref.namespace, ref.name, rollout.spec.model_name, version, rollout.spec.traffic)
     return queries.render(guardrail.query, queries.values(about, rollout.status, guardrail.window))
 
 

@@ -13,7 +13,7 @@ from modelramp.ports import Done, Ref, Rollout
 from modelramp.rollout.actions import SetTraffic
 from modelramp.rollout.observation import Effect, Failed, Reading, Split, Value, Workload
 from modelramp.rollout.queries import backend, render
-from modelramp.rollout.spec import Serving, Spec
+from modelramp.rollout.spec import ConfigMapTraffic, Serving, Spec
 from modelramp.rollout.templates import ROUTER
 from tests.adapters.real import pin
 
@@ -72,7 +72,9 @@ async def test_a_script_is_asked_about_the_version_and_its_weight() -> None:
     await ports.traffic.write(rollout, TENTH_ON_8)
     world.advance(timedelta(seconds=1))
     window = timedelta(minutes=1)
-    query = render(ROUTER["error-rate"].query, {"backend": backend(*_names(), "8"), "window": window})
+    query = render(
+        ROUTER["error-rate"].query, {"backend": backend(*_names(), "8", ConfigMapTraffic()), "window": window}
+    )
     assert await ports.metrics.query(query) == Value(0.3)
     assert (asked[0].version, asked[0].weight, asked[0].at) == ("8", 10, world.now)
 

@@ -247,7 +247,7 @@ def test_a_query_that_is_accepted_can_be_filled_in(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", [*templates.ROUTER.values(), *templates.ISTIO.values(), *templates.SERVER.values()]
+    "template", [*templates.ROUTER.values(), *templates.ISTIO.values(), *templates.GATEWAY.values()]
 )
 def test_a_built_in_query_would_be_accepted(template: templates.Template) -> None:
     rail = [{"name": "own", "query": template.query, "max": 1, "compare": "Stable"}]

@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 from modelramp.rollout.queries import backend, render
+from modelramp.rollout.spec import ConfigMapTraffic
 from modelramp.rollout.templates import ROUTER
 from tests.cluster.scene import NAMESPACE
 from tests.cluster.world import MODEL, World
@@ -48,7 +49,9 @@ def visible_since(readings: Sequence[Reading]) -> float | None:
 
 def question(version: str) -> str:
     """Return what the guardrail asks about a version."""
-    return render(ROUTER[RAIL].query, {"backend": backend(NAMESPACE, MODEL, version), "window": WINDOW})
+    return render(
+        ROUTER[RAIL].query, {"backend": backend(NAMESPACE, MODEL, version, ConfigMapTraffic()), "window": WINDOW}
+    )
 
 
 class LimitWatch(threading.Thread):

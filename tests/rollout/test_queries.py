@@ -10,7 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from modelramp.rollout.queries import PLACEHOLDERS, backend, problems, render
-from modelramp.rollout.templates import ISTIO, ROUTER, SERVER
+from modelramp.rollout.spec import ConfigMapTraffic, GatewayKind, GatewayTraffic
+from modelramp.rollout.templates import GATEWAY, ISTIO, ROUTER, templates_of
 from tests.promql import HOSTILE, Literal, NoPromqlError, Plain, hostile_text, query_text, tokens
 
 SELECTOR = "up{namespace={{namespace}}, version={{ candidate }}}"
@@ -75,7 +76,7 @@ def test_a_window_is_whole_milliseconds(milliseconds: int) -> None:
     assert rendered == f"rate(x[{milliseconds}ms])"
 
 
-BY_WHAT = {"the backend": ROUTER, "the service": ISTIO, "the version": SERVER}
+BY_WHAT = {"the backend": ROUTER, "the service": ISTIO, "the version": GATEWAY}
 
 
 @pytest.mark.parametrize("name", ROUTER)
@@ -86,6 +87,13 @@ def test_a_built_in_query_has_no_problem_and_names_its_version(what: str, name: 
     literals = {token.text for token in tokens(render(query, VALUES)) if isinstance(token, Literal)}
     assert what in literals
     assert "{{" not in render(query, VALUES)
+
+
+@pytest.mark.parametrize("name", ROUTER)
+def test_a_grpc_service_is_not_judged_by_the_codes_of_http(name: str) -> None:
+    http, grpc = (templates_of(GatewayTraffic(kind, "shop"))[name].query for kind in GatewayKind)
+    assert "envoy_cluster" in http
+    assert "envoy_cluster" not in grpc
 
 
 @pytest.mark.parametrize(
@@ -122,8 +130,11 @@ def test_a_right_query_has_no_problem(query: str) -> None:
     assert list(problems(query)) == []
 
 
+TRAFFICS = (ConfigMapTraffic(), *(GatewayTraffic(kind, "shop") for kind in GatewayKind))
+
+
 @given(st.tuples(*(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True) for _ in range(4))))
 def test_two_versions_never_share_a_cluster_name(names: tuple[str, str, str, str]) -> None:
     one, other = names[:2], names[2:]
     assume(one != other)
-    assert backend(*one, "8") != backend(*other, "8")
+    assert all(backend(*one, "8", traffic) != backend(*other, "8", traffic) for traffic in TRAFFICS)

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from modelramp.adapters.clock import SystemClock
 from modelramp.adapters.prometheus import PrometheusMetrics
 from modelramp.rollout.observation import NoData, Reading, Value
-from modelramp.rollout.queries import problems, render
-from modelramp.rollout.templates import ISTIO, ROUTER, SERVER, Templates
+from modelramp.rollout.queries import backend, problems, render
+from modelramp.rollout.spec import GatewayKind, GatewayTraffic
+from modelramp.rollout.templates import GATEWAY, ISTIO, ROUTER, SERVER, Templates
 from tests.prometheus_server import Exporter, PrometheusServer
 from tests.promql import hostile_text, query_text
 
@@ -84,25 +85,27 @@ def exporter(prometheus: PrometheusServer) -> Exporter:
     return prometheus.exporter
 
 
-def answers(backend: str, code_class: int) -> str:
-    return f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="{code_class}",envoy_cluster_name="{backend}"}}'
+def answers(cluster: str, code_class: int) -> str:
+    return f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="{code_class}",envoy_cluster_name="{cluster}"}}'
 
 
-def requests_begun(backend: str) -> str:
-    return f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{backend}"}}'
+def requests_begun(cluster: str) -> str:
+    return f'envoy_cluster_upstream_rq_total{{envoy_cluster_name="{cluster}"}}'
 
 
-def latency_buckets(backend: str, counts: dict[str, float]) -> dict[str, float]:
+def latency_buckets(cluster: str, counts: dict[str, float]) -> dict[str, float]:
     series = "envoy_cluster_upstream_rq_time_bucket"
-    return {f'{series}{{envoy_cluster_name="{backend}",le="{le}"}}': count for le, count in counts.items()}
+    return {f'{series}{{envoy_cluster_name="{cluster}",le="{le}"}}': count for le, count in counts.items()}
 
 
 async def share(
-    metrics: PrometheusMetrics, backend: str, template: str = "error-rate", templates: Templates = ROUTER
+    metrics: PrometheusMetrics, subject: str, template: str = "error-rate", templates: Templates = ROUTER
 ) -> float | str:
     """Return the number that a built-in query gives, or the reason why there is no data."""
-    version = backend.rpartition("-v")[2]
-    values = {"backend": backend, "service": backend, "namespace": "shop", "model": "fraud", "version": version}
+    version = subject.rpartition("-v")[2]
+    values = {"backend": subject, "service": subject, "namespace": "shop", "model": "fraud", "version": version}
+    if templates is GATEWAY:
+        values["backend"] = behind_envoy_gateway(subject)
     query = render(templates[template].query, {**values, "window": timedelta(seconds=WINDOW)})
     reading: Reading[float] = await metrics.query(query)
     match reading:
@@ -124,6 +127,12 @@ def received(service: str, code: int, suffix: str = "requests_total", more: str 
     """Return Istio's series of the proxies beside a version's pods."""
     at = f'destination_workload="{service}",destination_workload_namespace="shop"'
     return f'istio_{suffix}{{reporter="destination",{at},response_code="{code}"{more}}}'
+
+
+def behind_envoy_gateway(service: str) -> str:
+    """Return the name of a version's cluster where Envoy Gateway merges backends."""
+    name, _, version = service.rpartition("-v")
+    return backend("shop", name, version, GatewayTraffic(GatewayKind.HTTP_ROUTE, "shop"))
 
 
 def served(version: int, code: int) -> str:
@@ -150,6 +159,11 @@ def traffic(prometheus: PrometheusServer) -> Exporter:
             for le, count in {"5": 0, "10": 50, "25": 98, "50": 100, "+Inf": 100}.items()
         }
     )
+    exporter.grow(
+        {answers(behind_envoy_gateway("proxied-v8"), 2): 3, answers(behind_envoy_gateway("proxied-v8"), 5): 2}
+    )
+    exporter.grow(latency_buckets(behind_envoy_gateway("proxied-v8"), {"5": 0, "10": 50, "+Inf": 50}))
+    exporter.expose({answers(behind_envoy_gateway("idle-v8"), 2): 900})
     exporter.grow({served(8, 200): 3, served(8, 422): 1, served(9, 500): 5})
     exporter.await_seconds_of_scrapes(WINDOW + 1)
     return exporter
@@ -175,7 +189,22 @@ async def test_behind_a_gateway_the_model_servers_are_asked(traffic: Exporter, m
     assert await share(metrics, "fraud-v9", "server-error-rate", SERVER) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("templates", [ISTIO, SERVER])
+async def test_a_gateways_proxies_know_of_errors_that_no_pod_has_seen(
+    traffic: Exporter, metrics: PrometheusMetrics
+) -> None:
+    assert await share(metrics, "proxied-v8", "error-rate", GATEWAY) == pytest.approx(2 / 5)
+    assert await share(metrics, "proxied-v8", "server-error-rate", GATEWAY) == pytest.approx(2 / 5)
+    assert await share(metrics, "proxied-v8", "latency-p50", GATEWAY) == pytest.approx(0.0075)
+
+
+@pytest.mark.parametrize("service", ["idle-v8", "unmerged-v8"])
+async def test_copies_and_proxies_that_do_not_tell_versions_apart_leave_it_to_the_model_servers(
+    traffic: Exporter, metrics: PrometheusMetrics, service: str
+) -> None:
+    assert await share(metrics, service, "error-rate", GATEWAY) == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize("templates", [ISTIO, GATEWAY])
 @pytest.mark.parametrize("template", ROUTER)
 async def test_a_version_that_nobody_counts_is_no_data(
     traffic: Exporter, metrics: PrometheusMetrics, templates: Templates, template: str

@@ -15,6 +15,7 @@ from modelramp.rollout.observation import Reading, Value
 from modelramp.rollout.queries import Subject, render, values
 from modelramp.rollout.runtime import BUILT_IN, Series
 from modelramp.rollout.server_queries import server_template
+from modelramp.rollout.spec import ConfigMapTraffic
 from modelramp.rollout.status import Status
 from modelramp.rollout.templates import ROUTER
 from tests.prometheus_server import PrometheusServer
@@ -47,7 +48,9 @@ def example(pattern: str) -> str:
 def query(name: str, template: str, namespace: str, version: str) -> str:
     found = server_template(template, BUILT_IN[name].metrics)
     assert found is not None
-    return render(found.query, values(Subject(namespace, "fraud", "fraud", version), Status(), WINDOW))
+    return render(
+        found.query, values(Subject(namespace, "fraud", "fraud", version, ConfigMapTraffic()), Status(), WINDOW)
+    )
 
 
 async def ask(prometheus: PrometheusServer, text: str) -> Reading[float]:

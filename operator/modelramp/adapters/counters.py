@@ -105,7 +105,7 @@ class Counters:
 
 def _rendered(rollout: Rollout, query: str, version: str) -> str:
     ref = rollout.ref
-    subject = queries.Subject(ref.namespace, ref.name, rollout.spec.model_name, version)
+    subject = queries.Subject(ref.namespace, ref.name, rollout.spec.model_name, version, rollout.spec.traffic)
     return queries.render(query, queries.values(subject, rollout.status, WINDOW))
 
 

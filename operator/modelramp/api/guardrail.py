@@ -57,8 +57,9 @@ class Guardrail(Block):
     pod."""
     query: Query | None = None
     """PromQL that answers with one number. Placeholders: {{namespace}}, {{name}}, {{model}}, {{version}} (the one that
-    is asked about), {{candidate}}, {{stable}}, {{backend}} (that version's cluster in the router's metrics),
-    {{service}} (its Service, and its Deployment), {{window}}. They bring their own quotes: version={{candidate}}."""
+    is asked about), {{candidate}}, {{stable}}, {{backend}} (that version's cluster in the proxies'
+    metrics), {{service}} (its Service, and its Deployment), {{window}}. They bring their own quotes:
+    version={{candidate}}."""
     min: float | None = None
     """Fails under this number."""
     max: float | None = None

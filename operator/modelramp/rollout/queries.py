@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import assert_never
 
+from modelramp.rollout.spec import ConfigMapTraffic, GatewayKind, GatewayTraffic, IstioTraffic, Traffic
 from modelramp.rollout.status import Phase, Status
 
 PLACEHOLDERS = ("namespace", "name", "model", "version", "candidate", "stable", "backend", "service", "window")
-"""`version` is the version that is asked about: the candidate, then stable where they are compared;
-`backend` is that version's cluster name in the router's metrics, `service` its Service's and its Deployment's name."""
+"""`version` is the version that is asked about: the candidate, then stable where they are compared; `backend` is that
+version's cluster name in the metrics of the proxies before it, `service` its Service's and its Deployment's name."""
 
 _TOKEN = re.compile(
     r"""
@@ -76,6 +78,7 @@ class Subject:
     name: str
     model: str
     version: str
+    traffic: Traffic
 
 
 def values(subject: Subject, status: Status, window: timedelta) -> Mapping[str, str | timedelta]:
@@ -88,16 +91,26 @@ def values(subject: Subject, status: Status, window: timedelta) -> Mapping[str, 
         "version": subject.version,
         "candidate": about.version if about else "",
         "stable": status.stable.version if status.stable else "",
-        "backend": backend(subject.namespace, subject.name, subject.version),
+        "backend": backend(subject.namespace, subject.name, subject.version, subject.traffic),
         "service": service(subject.name, subject.version),
         "pods": f"{service(subject.name, subject.version)}-[a-z0-9]+(-[a-z0-9]+)?",
         "window": window,
     }
 
 
-def backend(namespace: str, name: str, version: str) -> str:
-    """Return a version's cluster name in the router's metrics: unambiguous, DNS names have no underscore."""
-    return f"{namespace}_{name}-v{version}"
+def backend(namespace: str, name: str, version: str, traffic: Traffic) -> str:
+    """Return a version's cluster name in its proxies' metrics: the router's, or Envoy Gateway's with `mergeBackends`.
+
+    Unambiguous: DNS names have neither underscores nor slashes.
+    """
+    match traffic:
+        case ConfigMapTraffic() | IstioTraffic():
+            return f"{namespace}_{name}-v{version}"
+        case GatewayTraffic(kind):
+            protocol = "http" if kind is GatewayKind.HTTP_ROUTE else "grpc"
+            return f"service/{namespace}/{name}-v{version}/80/{protocol}"
+        case other:
+            assert_never(other)
 
 
 def service(name: str, version: str) -> str:

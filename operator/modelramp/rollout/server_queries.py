@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from modelramp.rollout.runtime import MLFLOW, Counted, Latency, Runtime, Series
-from modelramp.rollout.spec import GatewayTraffic, Traffic
-from modelramp.rollout.templates import COPIES, ROUTER, Template, increase, templates_of
+from modelramp.rollout.spec import GatewayKind, GatewayTraffic, Traffic
+from modelramp.rollout.templates import COPIES, ROUTER, Template, increase, proxies_first, templates_of
 
 _PODS = "namespace={{namespace}}, pod=~{{pods}}"
 _QUANTILES = {"latency-p50": "0.5", "latency-p95": "0.95", "latency-p99": "0.99"}
@@ -18,9 +18,13 @@ def built_in(name: str, runtime: Runtime, traffic: Traffic, *, asks_server: bool
         return COPIES[name] if runtime == MLFLOW else None
     if name not in ROUTER:
         return None
-    # Gateways count all versions of a rule as one.
-    if asks_server or (isinstance(traffic, GatewayTraffic) and runtime != MLFLOW):
+    if asks_server:
         return server_template(name, runtime.metrics)
+    if isinstance(traffic, GatewayTraffic) and runtime != MLFLOW:
+        servers = server_template(name, runtime.metrics)
+        if servers is None or traffic.kind is not GatewayKind.HTTP_ROUTE:
+            return servers
+        return proxies_first(name, servers)
     return templates_of(traffic)[name]
 
 

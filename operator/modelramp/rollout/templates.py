@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from modelramp.rollout.spec import ConfigMapTraffic, GatewayTraffic, IstioTraffic, Traffic
+from modelramp.rollout.spec import ConfigMapTraffic, GatewayKind, GatewayTraffic, IstioTraffic, Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,20 @@ SERVER = _named(
         for quantile in _QUANTILES
     },
 )
-"""Of the model servers: gateways count all versions of a rule as one, copies or not."""
+"""Of the model servers: most gateways count all versions of a rule as one, copies or not."""
+
+
+def proxies_first(name: str, servers: Template) -> Template:
+    """Return a template on a gateway's Envoys where they count each version, on the model servers where they do not.
+
+    Envoys know of errors that no pod has seen. Copies they count by the rule, so that side has nothing to say of them.
+    """
+    # `> -1` leaves out NaN, which is what a version without requests of its own has.
+    return Template(f"({ROUTER[name].query} > -1) or ({servers.query})", servers.slack)
+
+
+GATEWAY: Templates = {name: proxies_first(name, servers) for name, servers in SERVER.items()}
+"""Of a gateway's proxies and the model servers; not for gRPC, whose errors are answers 200 to a proxy."""
 
 DISAGREEMENT_RATE = "disagreement-rate"
 _COMPARED = f"{_SERVER}, against={{{{stable}}}}"
@@ -143,7 +156,7 @@ def templates_of(traffic: Traffic) -> Templates:
             return ROUTER
         case IstioTraffic():
             return ISTIO
-        case GatewayTraffic():
-            return SERVER
+        case GatewayTraffic(kind):
+            return GATEWAY if kind is GatewayKind.HTTP_ROUTE else SERVER
         case other:
             assert_never(other)
