@@ -73,6 +73,7 @@ BINARIES: Mapping[str, Binary] = {
         ),
         Binary("kind", module="kind", package="sigs.k8s.io/kind"),
         Binary("kstatus", module="kstatus"),
+        Binary("envoy-gateway", module="envoygateway", package="github.com/envoyproxy/gateway/cmd/envoy-gateway"),
     )
 }
 

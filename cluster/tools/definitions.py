@@ -35,19 +35,20 @@ def read_definitions(names: Iterable[str] = PLURALS) -> list[Any]:
 
 def _documents(wanted: Collection[str]) -> Iterator[Any]:
     for module, path in (ISTIO, GATEWAY_API):
-        place = _downloaded(module) / path
+        place = downloaded(module, MODULE) / path
         for file in sorted(place.glob("*.yaml")) if place.is_dir() else [place]:
             # Most of these files are other kinds: what is not wanted is not parsed.
             texts = (text for text in file.read_text().split("\n---\n") if any(name in text for name in wanted))
             yield from (yaml.load(text, Loader=yaml.CSafeLoader) for text in texts)
 
 
-def _downloaded(module: str) -> Path:
-    go = find_go(required_version(MODULE))
+def downloaded(module: str, requiring: Path) -> Path:
+    """Return where the source of a Go module is, fetched when the cache has none; `requiring` is the module with it."""
+    go = find_go(required_version(requiring))
     with exclusive(cache_directory() / "locks" / "definitions"):
         said = run(
             [go.command, "mod", "download", "-json", module],
-            cwd=MODULE,
+            cwd=requiring,
             env={"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"},
         )
     return Path(json.loads(said)["Dir"])

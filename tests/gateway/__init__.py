@@ -1,0 +1,1 @@
+"""Through a real gateway: Envoy Gateway on the real API server, and the Envoy that it would deploy."""
