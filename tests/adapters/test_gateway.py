@@ -151,11 +151,25 @@ def condition(kind: str, status: str, generation: int, reason: str = "") -> dict
             "gateway public: ResolvedRefs is False: RefNotPermitted",
         ),
         ([condition("Accepted", "True", 4)], "gateway public has not looked at the newest route"),
-        (None, "no gateway has taken up the route"),
+        (None, "gateway public has not taken up the route"),
     ],
 )
 def test_a_route_is_taken_up_when_its_parents_say_so_of_its_newest_generation(
     conditions: list[dict[str, Any]] | None, said: str
 ) -> None:
     parents = [] if conditions is None else [{"parentRef": {"name": "public"}, "conditions": conditions}]
-    assert rejection_of({"metadata": {"generation": 4}, "status": {"parents": parents}}) == said
+    assert rejection_of(taken_up(parents, {"name": "public"})) == said
+
+
+def taken_up(entries: list[dict[str, Any]], *parents: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"namespace": "shop", "generation": 4}
+    return {"metadata": metadata, "spec": {"parentRefs": list(parents)}, "status": {"parents": entries}}
+
+
+def test_a_parent_that_says_nothing_has_not_taken_up_the_route_whatever_others_say() -> None:
+    conditions = [condition("Accepted", "True", 4), condition("ResolvedRefs", "True", 4)]
+    entries = [{"parentRef": {"name": "public", "namespace": "shop"}, "conditions": conditions}]
+    assert rejection_of(taken_up(entries, {"name": "public"})) == ""
+    both = {"name": "public"}, {"name": "inner", "namespace": "infra"}
+    assert rejection_of(taken_up(entries, *both)) == "gateway infra/inner has not taken up the route"
+    assert rejection_of(taken_up([])) == "no gateway has taken up the route"

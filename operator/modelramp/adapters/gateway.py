@@ -95,25 +95,41 @@ def needed_feature(percent: int) -> str:
 def rejection_of(route: Object) -> str:
     """Say which parent has not taken up the route as it is stored, empty where all have.
 
-    Only a condition with the route's own generation speaks of what is stored now.
+    Only a condition with the route's own generation speaks of what is stored now. Whether a Gateway of another
+    namespace lets the route in, and a ReferenceGrant a backend of another one, is for who implements them to say.
     """
-    parents: Sequence[Object] = (route.get("status") or {}).get("parents") or ()
-    if not parents:
+    metadata, spec = route["metadata"], route["spec"]
+    namespace, generation = metadata.get("namespace", ""), metadata.get("generation", 0)
+    entries: Sequence[Object] = (route.get("status") or {}).get("parents") or ()
+    told = {_key(entry["parentRef"], namespace) for entry in entries}
+    untold = [_named(ref) for ref in spec.get("parentRefs") or () if _key(ref, namespace) not in told]
+    if untold:
+        return f"{untold[0]} has not taken up the route"
+    if not entries:
         return "no gateway has taken up the route"
-    generation = route["metadata"].get("generation", 0)
-    complaints = (said for parent in parents for said in _complaints(parent, generation))
+    complaints = (said for entry in entries for said in _complaints(entry, generation))
     return next(complaints, "")
 
 
-def _complaints(parent: Object, generation: int) -> Iterator[str]:
-    conditions = {each["type"]: each for each in parent.get("conditions") or ()}
-    name = (parent.get("parentRef") or {}).get("name", "")
+def _key(parent: Object, namespace: str) -> tuple[str, ...]:
+    kind, section = parent.get("kind", GATEWAY.name), parent.get("sectionName", "")
+    return kind, parent.get("namespace", namespace), parent["name"], section
+
+
+def _named(parent: Object) -> str:
+    place = f"{parent['namespace']}/" if parent.get("namespace") else ""
+    return f"{parent.get('kind', GATEWAY.name).lower()} {place}{parent['name']}"
+
+
+def _complaints(entry: Object, generation: int) -> Iterator[str]:
+    conditions = {each["type"]: each for each in entry.get("conditions") or ()}
+    name = _named(entry["parentRef"])
     for kind in ("Accepted", "ResolvedRefs"):
         found = conditions.get(kind) or {}
         if found.get("observedGeneration", 0) < generation:
-            yield f"gateway {name} has not looked at the newest route"
+            yield f"{name} has not looked at the newest route"
         elif found.get("status") != "True":
-            yield f"gateway {name}: {kind} is {found.get('status')}: {found.get('reason', '')}"
+            yield f"{name}: {kind} is {found.get('status')}: {found.get('reason', '')}"
 
 
 class GatewayEffect:
