@@ -37,6 +37,12 @@ KINDS = ("ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyB
 SOON = 20.0  # seconds for the API server to take up an admission policy
 UNTIL = "2099-01-01T00:00:00Z"
 OVERRIDES = [{"gate": "metric:auc", "reason": "known", "until": UNTIL}]
+LOOSER = {
+    "shadow": {"percent": 10, "duration": "1m"},
+    "serving": {"replicas": 9},
+    "retry": "1",
+    "ramp": {"effectDeadline": "1m"},
+}
 MERGE = "application/merge-patch+json"
 
 
@@ -162,10 +168,10 @@ MAY_NOT = {
         "take spec.abort of version 8 back: {promote}. To abort needs no more than to patch",
     ),
     "loosen what watches": (
-        ("PATCH", "serving", {"spec": {"retry": "1", "serving": {"replicas": 9}}}),
+        ("PATCH", "serving", {"spec": LOOSER}),
         (
-            "change spec.retry, spec.serving of what is being promoted or serves: {promote}. To pause and to abort "
-            "need no more than to patch"
+            "change spec.ramp, spec.retry, spec.serving, spec.shadow of what is being promoted or serves: {promote}. "
+            "To pause and to abort need no more than to patch"
         ),
     ),
     "leave a policy": (
