@@ -136,6 +136,7 @@ async def test_a_follower_killed_in_the_middle_of_changes_goes_on_when_it_is_bac
                 files = [read_folder(directory / folder) or {} for folder in ("rds", "cds")]
                 assert isinstance(read_structure(files[0] | files[1]), Structure), "what is left is whole"
             process = FollowerProcess(world, directory, f"--admin={rig.envoy.admin}")
+            await process.logged("settled")  # Envoy may run it already, and the follower not yet
             await rig.settled(data[1])
             assert process.stop() == 0
         assert set(answers) <= {"7", "8", "9"}
