@@ -11,7 +11,7 @@ from cluster.images.builders import Build, choose_builder
 from cluster.images.dockerfile import context_hash, copied_sources
 from cluster.images.naming import Image, Recipe, archive_path, key_of, reference
 from cluster.images.oci import repack
-from cluster.images.programs import EnvoyImage, ProgramImage
+from cluster.images.programs import EnvoyImage, IstiodImage, ProgramImage
 from cluster.processes import exclusive
 from cluster.progress import Progress, Silent
 from cluster.settings import REPOSITORY, SOURCE, cache_directory
@@ -59,6 +59,7 @@ RECIPES: Mapping[str, Recipe] = {
         ProgramImage("coredns", "/coredns", "65532:65532"),
         ProgramImage("prometheus", "/bin/prometheus", "65534:65534"),
         EnvoyImage(),
+        IstiodImage(),
         BaseImage(),
         DockerfileImage("mlflow", SOURCE / "images/mlflow/Dockerfile", SOURCE / "images/mlflow"),
         DockerfileImage("operator", REPOSITORY / "Dockerfile", REPOSITORY, "operator"),

@@ -1,11 +1,13 @@
 """Images that hold one program and nothing else."""
 
+import hashlib
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.errors import NotPossibleError
 from cluster.images.naming import key_of, reference
 from cluster.images.oci import ImageConfig, write_image
 from cluster.images.pip import pip_command
@@ -13,6 +15,7 @@ from cluster.processes import Command, run
 from cluster.progress import Progress
 from cluster.settings import cache_directory, log_file
 from cluster.tools.binaries import build_binaries
+from cluster.tools.istiod import MISSING, find_istiod
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,33 @@ class ProgramImage:
 
     def _program(self, progress: Progress) -> Path:
         return build_binaries([self.name], progress)[self.name]
+
+
+@dataclass(frozen=True)
+class IstiodImage:
+    """istiod, as this machine has it."""
+
+    name: str = "istiod"
+    path: str = "/usr/local/bin/pilot-discovery"
+    user: str = "1337:1337"
+
+    def content_key(self, progress: Progress) -> str:
+        """Return the hash of the program's bytes and of how it starts. Raises NotPossibleError where there is none."""
+        del progress
+        with self._program().open("rb") as file:
+            return key_of(hashlib.file_digest(file, "sha256").hexdigest(), self.path, self.user)
+
+    def write(self, target: Path, progress: Progress) -> None:
+        """Write the image archive."""
+        del progress
+        config = ImageConfig(entrypoint=(self.path,), user=self.user)
+        write_image(target, reference(self.name), {self.path: self._program()}, config)
+
+    def _program(self) -> Path:
+        found = find_istiod()
+        if found is None:
+            raise NotPossibleError(f"image {self.name} {MISSING}")
+        return found
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cluster.demo.observed import Answer
@@ -12,8 +13,8 @@ from modelramp.adapters import kinds
 from tests.cluster.figures import note
 from tests.cluster.limit import LimitWatch, Reading
 from tests.cluster.model.traffic import PROBES
-from tests.cluster.scene import NAMESPACE, RELEASE, SYSTEM
-from tests.cluster.world import MODEL, OBJECT, TRAFFIC, Recording, World
+from tests.cluster.scene import MODEL, NAMESPACE, RELEASE, SYSTEM
+from tests.cluster.world import TRAFFIC, Recording, World
 
 RATE = 150  # requests a second
 NEW_CATEGORY = 0.5  # share of the transactions, once it is on the market
@@ -28,6 +29,7 @@ _OWNED = (
     kinds.ROLE_BINDING,
 )
 QUIET = 2.0  # seconds of looking on after a decision
+SWEPT_WITHIN = 90.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,14 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class LetGo:
+    """The object is gone, seconds after the command; what it owned goes, and how many seconds that takes is watched."""
+
+    gone: float
+    swept: Future[float]
+
+
+@dataclass(frozen=True)
 class Deletion:
     """How the object went: seconds from the command."""
 
@@ -86,7 +96,7 @@ def first_version(world: World) -> First:
     world.load.now()
     registered, world.rest = world.training.register("1"), world.training.register("2", "3", "4", "5")
     trained = registered.result(120)["1"]
-    world.kubectl("apply", "-f", str(OBJECT))
+    world.kubectl("apply", "-f", str(world.place.manifest))
     applied = time.time()
     world.until("version 1 is stable", lambda: world.is_promoted("1"), 120)
     note("v1: applied to stable, seconds", f"{time.time() - applied:.1f}")
@@ -156,7 +166,7 @@ def _scale_operator(world: World, replicas: int) -> float:
 
 
 def whole(world: World) -> Whole:
-    """Sum up, before the object goes."""
+    """Sum up."""
     world.look()
     refused = world.ask('sum(max_over_time(modelramp_api_requests_total{code=~"401|403"}[1h])) or vector(0)')
     asked = world.ask("sum(max_over_time(modelramp_api_requests_total[1h]))")
@@ -164,16 +174,27 @@ def whole(world: World) -> Whole:
     return Whole(tuple(world.load.answers), refused, asked, tuple(said))
 
 
-def deletion(world: World) -> Deletion:
-    """Delete the object, and wait for what it owned to go."""
+def let_go(world: World) -> LetGo:
+    """Delete the object."""
+    world.look()
     world.load.send(0)
     began = time.time()
     world.kubectl("delete", "mdep", MODEL, "--wait=false")
     path = f"/apis/modelramp.dev/v1alpha1/namespaces/{NAMESPACE}/modeldeployments/{MODEL}"
     world.until("the object is gone", lambda: world.get(path) is None, 60)
-    gone = time.time() - began
-    world.until("all that it owned is gone", lambda: not any(_owned(world).values()), 90)
-    return Deletion(gone, _owned(world), time.time() - began)
+    return LetGo(time.time() - began, ThreadPoolExecutor(1).submit(_until_swept, world, began))
+
+
+def _until_swept(world: World, began: float) -> float:
+    while any(_owned(world).values()) and time.time() < began + SWEPT_WITHIN:
+        time.sleep(0.2)
+    return time.time() - began
+
+
+def deletion(world: World, let_go: LetGo) -> Deletion:
+    """Wait for what the object owned to go."""
+    swept = let_go.swept.result()
+    return Deletion(let_go.gone, _owned(world), swept)
 
 
 def _owned(world: World) -> dict[str, int]:

@@ -11,10 +11,11 @@ from typing import TypeVar
 import pytest
 
 from cluster import NotPossibleError, shown_progress
-from tests.cluster import acts, disturbances, leftovers
+from cluster.tools.istiod import MISSING
+from tests.cluster import acts, disturbances, leftovers, meshed
 from tests.cluster.figures import FIGURES, note
-from tests.cluster.scene import Scene, chosen_cluster, raised
-from tests.cluster.world import Recording, World
+from tests.cluster.scene import Scene, chosen_cluster, has_mesh, raised
+from tests.cluster.world import MESHED, Recording, World
 
 Act = TypeVar("Act")
 _LONGEST = 2400  # seconds: where everything has to be compiled first
@@ -67,7 +68,7 @@ def world(stage: tuple[Scene, ExitStack]) -> World:
 def _played(act: Callable[[World], Act], world: World) -> Act:
     began = time.time()
     recorded = act(world)
-    note(f"act {act.__name__}, seconds", f"{time.time() - began:.0f}")
+    note(f"act {act.__name__} in {world.place.namespace}, seconds", f"{time.time() - began:.0f}")
     return recorded
 
 
@@ -120,15 +121,60 @@ def tampered(world: World, router_lost: disturbances.RouterLost) -> disturbances
 
 
 @pytest.fixture(scope="package")
-def whole(world: World, tampered: disturbances.Tampered) -> acts.Whole:
+def let_go(world: World, tampered: disturbances.Tampered) -> acts.LetGo:
+    """The end of the object; what it owned goes while the next acts play."""
+    return _played(acts.let_go, world)
+
+
+@pytest.fixture(scope="package")
+def meshed_world(stage: tuple[Scene, ExitStack], let_go: acts.LetGo) -> World:
+    """Give the scene's mesh, watched."""
+    scene, stack = stage
+    if not has_mesh():
+        pytest.skip(MISSING)
+    return stack.enter_context(World(scene, MESHED).watched())
+
+
+@pytest.fixture(scope="package")
+def meshed_first(meshed_world: World) -> Recording:
+    """Version 1 in the mesh."""
+    return _played(meshed.first_version, meshed_world)
+
+
+@pytest.fixture(scope="package")
+def meshed_promotion(meshed_world: World, meshed_first: Recording) -> Recording:
+    """Version 2, promoted in the mesh."""
+    return _played(meshed.promotion, meshed_world)
+
+
+@pytest.fixture(scope="package")
+def shifts(meshed_world: World, meshed_promotion: Recording) -> meshed.Shifts:
+    """To and fro between versions 1 and 2."""
+    return _played(meshed.shifts, meshed_world)
+
+
+@pytest.fixture(scope="package")
+def meshed_breach(meshed_world: World, shifts: meshed.Shifts) -> meshed.Breach:
+    """Version 3, which breaks in its ramp."""
+    return _played(meshed.breach, meshed_world)
+
+
+@pytest.fixture(scope="package")
+def meshed_by_hand(meshed_world: World, meshed_breach: meshed.Breach) -> meshed.ByHand:
+    """Version 4, sent back by hand."""
+    return _played(meshed.back_by_hand, meshed_world)
+
+
+@pytest.fixture(scope="package")
+def whole(world: World, let_go: acts.LetGo) -> acts.Whole:
     """All of it, from the first request to the last."""
     return _played(acts.whole, world)
 
 
 @pytest.fixture(scope="package")
-def deletion(world: World, whole: acts.Whole) -> acts.Deletion:
-    """The end of the object."""
-    return _played(acts.deletion, world)
+def deletion(world: World, let_go: acts.LetGo) -> acts.Deletion:
+    """The end of what the object owned."""
+    return acts.deletion(world, let_go)
 
 
 @pytest.fixture(scope="package")

@@ -13,8 +13,8 @@ from itertools import pairwise
 from modelramp.rollout.queries import backend, render
 from modelramp.rollout.spec import ConfigMapTraffic
 from modelramp.rollout.templates import ROUTER
-from tests.cluster.scene import NAMESPACE
-from tests.cluster.world import MODEL, World
+from tests.cluster.scene import MODEL, NAMESPACE
+from tests.cluster.world import World
 
 _EVERY = 0.06  # seconds between two questions
 RAIL = "error-rate"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,20 +12,27 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster, ClusterError, CommandError, Progress, build_binaries, down, up
+from cluster import Cluster, ClusterError, CommandError, Progress, build_binaries, build_images, down, up
 from cluster.demo import images
 from cluster.demo.background import Reaper, serving
 from cluster.existing import VARIABLE
 from cluster.settings import REPOSITORY, SOURCE
+from cluster.tools.definitions import read_definitions
+from cluster.tools.istiod import find_istiod
 
 CLUSTER = "modelramp-tests"
 NAMESPACE = "modelramp-tests"
 SYSTEM = "modelramp-tests-system"
+MESH = "modelramp-tests-mesh"
 RELEASE = "modelramp"
 CHART = REPOSITORY / "charts" / "modelramp"
 HERE = Path(__file__).parent
 SCRIPTS = SOURCE / "demo" / "load_generator.py", HERE / "model" / "traffic.py"
 
+MODEL, FRONT = "fraud-detector", "shop"
+
+_MESH_MANIFESTS = "istiod.yaml", "shop.yaml"
+_MORE = HERE / "mesh" / "prometheus-more.yaml"
 _DEMO = "modelramp-demo"  # as the manifests call namespace and cluster roles
 _RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 _CRD = "customresourcedefinition/modeldeployments.modelramp.dev"
@@ -40,14 +48,19 @@ class Scene:
     api: str
     mlflow: str
 
-    def service(self, name: str, port: int) -> str:
+    def service(self, name: str, port: int, namespace: str = NAMESPACE) -> str:
         """Return the URL at which a Service answers."""
-        return f"{self.api}/api/v1/namespaces/{NAMESPACE}/services/{name}:{port}/proxy"
+        return f"{self.api}/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy"
 
 
 def is_foreign() -> bool:
     """Tell whether the cluster is somebody else's: named by its kubeconfig."""
     return images.is_foreign()
+
+
+def has_mesh() -> bool:
+    """Tell whether there is a mesh: istiod is on the machine, and the cluster's kinds are ours to choose."""
+    return find_istiod() is not None and not is_foreign()
 
 
 @contextmanager
@@ -96,23 +109,53 @@ def _with_images(progress: Progress) -> Cluster:
     with ThreadPoolExecutor() as pool:
         helm = pool.submit(build_binaries, ["helm"], progress)
         building = pool.submit(images.build, progress)
+        meshed = pool.submit(build_images, ["istiod"] if has_mesh() else [], progress)
         down(CLUSTER)
         cluster = up(CLUSTER, progress)
-        images.bring(building.result(), CLUSTER, progress)
+        images.bring([*building.result(), *meshed.result()], CLUSTER, progress)
         helm.result()
         return cluster
 
 
 def _install(cluster: Cluster) -> None:
+    if has_mesh():
+        _install_mesh(cluster)
     for namespace in (NAMESPACE, SYSTEM):
-        cluster.kubectl("create", "namespace", namespace)
-        cluster.kubectl("label", "namespace", namespace, _RESTRICTED)
-    files = [f"--from-file={path}" for path in SCRIPTS]
-    cluster.kubectl("--namespace", NAMESPACE, "create", "configmap", "load-script", *files)
-    texts = [path.read_text() for path in sorted((SOURCE / "manifests").glob("*.yaml"))]
-    manifest = images.located("\n---\n".join(texts)).replace(_DEMO, NAMESPACE)
-    cluster.kubectl("--namespace", NAMESPACE, "apply", "--filename", "-", stdin=manifest)
+        _make_namespace(cluster, namespace)
+    _load_script(cluster, NAMESPACE)
+    # What Prometheus is to scrape besides comes first: an optional ConfigMap that is made later is not there for it.
+    manifests = [*([_MORE] if has_mesh() else []), *sorted((SOURCE / "manifests").glob("*.yaml"))]
+    _apply(cluster, NAMESPACE, images.located(_joined(manifests)).replace(_DEMO, NAMESPACE))
     cluster.helm("install", RELEASE, str(CHART), "--namespace", SYSTEM, *_values())
+
+
+def _install_mesh(cluster: Cluster) -> None:
+    """Install Istio's kinds, istiod, a proxy and who sends through it; nobody waits for them."""
+    kinds = json.dumps({"apiVersion": "v1", "kind": "List", "items": read_definitions()})
+    cluster.kubectl("apply", "--server-side", "--filename", "-", stdin=kinds)
+    cluster.kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all", _STARTED)
+    _make_namespace(cluster, MESH)
+    _load_script(cluster, MESH)
+    load = (SOURCE / "manifests" / "load.yaml").read_text().replace(f"{MODEL}.{_DEMO}", f"{FRONT}.{MESH}")
+    _apply(cluster, MESH, "\n---\n".join([load, _joined([HERE / "mesh" / name for name in _MESH_MANIFESTS])]))
+
+
+def _make_namespace(cluster: Cluster, name: str) -> None:
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("label", "namespace", name, _RESTRICTED)
+
+
+def _load_script(cluster: Cluster, namespace: str) -> None:
+    files = [f"--from-file={path}" for path in SCRIPTS]
+    cluster.kubectl("--namespace", namespace, "create", "configmap", "load-script", *files)
+
+
+def _apply(cluster: Cluster, namespace: str, manifest: str) -> None:
+    cluster.kubectl("--namespace", namespace, "apply", "--filename", "-", stdin=manifest)
+
+
+def _joined(paths: Iterable[Path]) -> str:
+    return "\n---\n".join(path.read_text() for path in paths)
 
 
 def _values() -> Sequence[str]:
@@ -122,6 +165,8 @@ def _values() -> Sequence[str]:
     }
     for key, name in (("image", "operator"), ("runtime.image", "runtime"), ("router.image", "envoy")):
         values |= {f"{key}.repository": images.repository(name), f"{key}.tag": images.tag()}
+    if has_mesh():
+        values["istio.enabled"] = "true"
     return [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
 
 

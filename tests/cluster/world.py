@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,13 +18,13 @@ from cluster import CommandError
 from cluster.demo.load import Load
 from cluster.demo.observed import Answer, between, only
 from cluster.demo.watching import Object, Sight, Watch, read_json
+from modelramp.adapters.kinds import CONFIG_MAP, MODEL_DEPLOYMENT, POD, VIRTUAL_SERVICE, Kind
 from tests.cluster.meter import Count, Meter
-from tests.cluster.scene import HERE, NAMESPACE, RELEASE, SYSTEM, Scene
+from tests.cluster.scene import FRONT, HERE, MESH, MODEL, NAMESPACE, RELEASE, SYSTEM, Scene
 from tests.cluster.training import Training
 
-MODEL = "fraud-detector"
 TRAFFIC = f"{MODEL}-traffic"
-OBJECT = HERE / "modeldeployment.yaml"
+ROUTE = "fraud"
 _LOOK = 0.1  # seconds between two looks
 
 
@@ -64,29 +65,57 @@ class Recording:
         return status
 
 
-def split_of(config_map: Object) -> dict[str, str]:
-    """Return the numbers of a route that are not zero."""
-    data = config_map.get("data") or {}
+@dataclass(frozen=True)
+class Place:
+    """Where an object called `MODEL` is, its manifest, and what has its split."""
+
+    namespace: str
+    manifest: Path
+    kind: Kind
+    route: str
+
+
+ROUTER = Place(NAMESPACE, HERE / "modeldeployment.yaml", CONFIG_MAP, TRAFFIC)
+MESHED = Place(MESH, HERE / "mesh" / "modeldeployment.yaml", VIRTUAL_SERVICE, FRONT)
+
+
+def split_of(route: Object) -> dict[str, str]:
+    """Return the numbers of a ConfigMap's or VirtualService's route that are not zero."""
+    data = route.get("data") or (_numbers(rule_of(route)) if "spec" in route else {})
     return {key: value for key, value in data.items() if not key.endswith(".yaml") and value != "0"}
+
+
+def rule_of(virtual_service: Object) -> Object:
+    """Return the one route of a VirtualService that the operator writes to."""
+    found: Object = next(each for each in virtual_service["spec"]["http"] if each["name"] == ROUTE)
+    return found
+
+
+def _numbers(rule: Object) -> dict[str, str]:
+    found = {f"weight.{_version(each['destination'])}": str(each.get("weight", 0)) for each in rule["route"]}
+    if mirror := rule.get("mirror"):
+        found[f"mirror.{_version(mirror)}"] = f"{rule['mirrorPercentage']['value']:g}"
+    return found
+
+
+def _version(destination: Object) -> str:
+    return str(destination["host"]).removeprefix(f"{MODEL}-")
 
 
 class World:
     """The scene, watched."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, place: Place = ROUTER) -> None:
         """Take the scene; nothing is watched before `watched`."""
-        self.scene, self.training = scene, Training(scene)
+        self.scene, self.place, self.training = scene, place, Training(scene)
         self.rest: Future[dict[str, Any]] | None = None
-        self.load = Load(scene.service("load", 8080))
-        objects = f"{scene.api}/apis/modelramp.dev/v1alpha1/namespaces/{NAMESPACE}/modeldeployments"
-        self._rollouts = Watch(objects)
-        self._routes = Watch(f"{self.core}/configmaps", f"metadata.name={TRAFFIC}")
-        self._meter = Meter(f"{self.core}/pods")
+        self.load = Load(scene.service("load", 8080, place.namespace))
+        self._rollouts = Watch(self._url(MODEL_DEPLOYMENT))
+        self._routes = Watch(self._url(place.kind), f"metadata.name={place.route}")
+        self._meter = Meter(self._url(POD))
 
-    @property
-    def core(self) -> str:
-        """Return the URL of the namespace's pods, Services and so on."""
-        return f"{self.scene.api}/api/v1/namespaces/{NAMESPACE}"
+    def _url(self, kind: Kind) -> str:
+        return f"{self.scene.api}{kind.path(self.place.namespace)}"
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[World]:
@@ -103,9 +132,9 @@ class World:
             self._meter.stop()
 
     # ------------------------------------------------------------------ acting
-    def kubectl(self, *arguments: str, namespace: str = NAMESPACE) -> str:
-        """Run kubectl in a namespace. Raises CommandError."""
-        return self.scene.cluster.kubectl("--namespace", namespace, *arguments)
+    def kubectl(self, *arguments: str, namespace: str = "") -> str:
+        """Run kubectl in a namespace, the object's unless another is named. Raises CommandError."""
+        return self.scene.cluster.kubectl("--namespace", namespace or self.place.namespace, *arguments)
 
     def patch(self, kind: str, name: str, patch: Object) -> float:
         """Merge a patch into an object; return when the command began."""
@@ -134,7 +163,7 @@ class World:
     @property
     def split(self) -> dict[str, str]:
         """Return the stored split as it is now."""
-        return split_of(self._routes.newest(TRAFFIC))
+        return split_of(self._routes.newest(self.place.route))
 
     @property
     def attempt(self) -> Object:
@@ -165,9 +194,9 @@ class World:
                 return None
             raise
 
-    def pods(self, selector: str = "", namespace: str = NAMESPACE) -> list[Object]:
+    def pods(self, selector: str = "", namespace: str = "") -> list[Object]:
         """Return the pods, those that are ending included."""
-        path = f"/api/v1/namespaces/{namespace}/pods?labelSelector={quote(selector)}"
+        path = f"{POD.path(namespace or self.place.namespace)}?labelSelector={quote(selector)}"
         found: list[Object] = self.get(path)["items"]
         return found
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from cluster.tools.definitions import PLURALS
+from cluster.tools.istiod import MISSING, find_istiod
 from tests.adapters.real import install_definition
 from tests.adapters.routes import install_definitions
 from tests.controlplane import ApiServer
-from tests.mesh.istiod import NAMESPACE, PROGRAM, VARIABLE, Istiod, find_istiod, running_istiod
+from tests.mesh.istiod import NAMESPACE, Istiod, running_istiod
 from tests.whole.stage import Stage, staged
 
 KINDS = PLURALS | {"workloadentries.networking.istio.io"}
@@ -30,7 +31,7 @@ def istiod_program() -> Path:
     """Give istiod's program."""
     found = find_istiod()
     if found is None:
-        pytest.skip(f"needs istiod: name the program by {VARIABLE}, or have {PROGRAM} on PATH")
+        pytest.skip(MISSING)
     return found
 
 

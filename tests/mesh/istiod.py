@@ -1,10 +1,9 @@
-"""istiod, Istio's control plane: found by $MODELRAMP_PILOT_DISCOVERY or on PATH, never built here."""
+"""istiod, Istio's control plane, as a process beside a bare API server."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from pathlib import Path
 from tests.controlplane import ApiServer
 from tests.controlplane.supervised import Supervised, first_that_starts, free_port
 
-VARIABLE, PROGRAM = "MODELRAMP_PILOT_DISCOVERY", "pilot-discovery"
 NAMESPACE = "istio-system"
 # No certificates, webhooks or service account tokens: there are no pods here that they would be for. A stock Envoy
 # has no `istio.metadata_exchange`.
@@ -48,12 +46,6 @@ class Istiod:
             yield
         finally:
             os.killpg(group, signal.SIGCONT)
-
-
-def find_istiod() -> Path | None:
-    """Return the program, None where the machine has none."""
-    found = os.environ.get(VARIABLE) or shutil.which(PROGRAM)
-    return Path(found) if found else None
 
 
 @contextmanager
