@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -61,12 +61,13 @@ class Way:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A split as it was stored, and from when to when, monotonic."""
+    """A split as it was stored, from when to when, and since when the operator says that it is in effect; monotonic."""
 
     weights: Mapping[str, int]
     mirrored: bool
     since: float
     until: float
+    settled: float | None
 
 
 @dataclass
@@ -108,9 +109,20 @@ class MeshWorld:
             weights, mirrored = _weights(self.way.kind, revision.object), _is_mirrored(self.way.kind, revision.object)
             if found and (found[-1].weights, found[-1].mirrored) == (weights, mirrored):
                 continue
-            found.append(Stretch(weights, mirrored, revision.at, time.monotonic()))
+            settled = self._settled(weights, mirrored, revision.at)
+            found.append(Stretch(weights, mirrored, revision.at, time.monotonic(), settled))
         ends = [*(stretch.since for stretch in found[1:]), time.monotonic()]
-        return (Stretch(each.weights, each.mirrored, each.since, end) for each, end in zip(found, ends, strict=True))
+        return (replace(each, until=end) for each, end in zip(found, ends, strict=True))
+
+    def _settled(self, weights: Mapping[str, int], mirrored: bool, since: float) -> float | None:
+        """Return when the operator first said that a split of an attempt is in effect."""
+        for revision in self.trace.revisions(MODEL_DEPLOYMENT, self.ref.name):
+            status = revision.object.get("status") or {}
+            share = weights.get((status.get("candidate") or {}).get("version", ""), 0)
+            named = (status.get("phase"), status.get("weight", 0)) == ("Shadowing" if mirrored else "Ramping", share)
+            if revision.at >= since and named and "settledAt" in status["attempt"]:
+                return revision.at
+        return None
 
     def answers(self, since: float, until: float = float("inf")) -> Counter[str]:
         """Count who answered the clients in a time."""
