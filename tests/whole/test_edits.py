@@ -179,11 +179,13 @@ async def test_a_pin_that_was_rejected_is_not_tried_again_by_a_sync(residence: R
     residence.stage.prometheus.say(ref, "2", BAD)
     await residence.stage.pin(ref, "2")
     await residence.trace.until_phase(ref, "RolledBack", "1")
+    await residence.trace.until_weights(ref, v1=100)  # remembered first, then written
     stored = await residence.stage.admin.get(MODEL_DEPLOYMENT, ref.namespace, ref.name)
     for label in ("one", "two"):  # as Argo CD does: the same spec again, marks of its own
         await residence.stage.admin.merge(
             MODEL_DEPLOYMENT, ref, {"metadata": {"labels": {"sync": label}}, "spec": stored["spec"]}
         )
-    await asyncio.sleep(1.5)
+    await residence.promoted("1")  # what was waiting in the operator's queue before has had its turn
+    assert residence.trace.status(ref)["phase"] == "RolledBack"
     assert residence.trace.weights(ref) == {"1": 100}
     assert residence.violations(ref) == []
