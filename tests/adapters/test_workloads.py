@@ -230,6 +230,26 @@ async def test_a_stopped_version_is_gone_and_stopping_it_twice_is_no_fault(
     assert await workloads(process, rollout) == {}
 
 
+@pytest.mark.parametrize("refused", [SERVICE, DISRUPTION_BUDGET, DEPLOYMENT])
+async def test_a_version_is_seen_until_all_of_it_is_gone(
+    real: RealCluster, serving: tuple[Process, Rollout], monkeypatch: pytest.MonkeyPatch, refused: Kind
+) -> None:
+    process, rollout = serving
+    writer, away = process.workloads._writer, Failed("Unreachable", "away")
+    delete = writer.delete
+
+    async def broken(kind: Kind, namespace: str, name: str, uid: str = "") -> Any:
+        return away if kind is refused else await delete(kind, namespace, name, uid)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "delete", broken)
+        assert await process.workloads.stop(rollout, "8") == away
+    assert set(await workloads(process, rollout)) == {"8"}
+    assert await process.workloads.stop(rollout, "8") == Done()
+    for kind in (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET):
+        assert await real.get(kind, f"{NAME}-v8") is None
+
+
 @pytest.mark.parametrize(
     ("container", "trouble"),
     [

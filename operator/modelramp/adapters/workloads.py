@@ -76,7 +76,8 @@ class ClusterWorkloads:
         """Delete the version's objects; what is already gone is done."""
         self._refused.pop((rollout.ref, version), None)
         mesh = (DESTINATION_RULE,) if isinstance(rollout.spec.traffic, IstioTraffic) else ()
-        for kind in (AUTOSCALER, DEPLOYMENT, DISRUPTION_BUDGET, *mesh, SERVICE):
+        # The Deployment last: by it a version is seen to be there, and a turn that breaks off here is done again.
+        for kind in (AUTOSCALER, DISRUPTION_BUDGET, *mesh, SERVICE, DEPLOYMENT):
             outcome = await self._delete(rollout.ref, kind, version)
             if not isinstance(outcome, Done):
                 return outcome
