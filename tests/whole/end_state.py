@@ -21,7 +21,7 @@ _MADE_UP = re.compile(
     r"""
     retreat\ \d-[0-9a-f]{6}\ |                    # a retreat's signature, which a later write of the same split drops
     (?<=\b\d-)[0-9a-f]{6}\b |                    # an attempt's id
-    (?<=version_info:\ )[0-9a-f]{12}\b |         # digests of our names
+    (?<=version_info:\ )'?[0-9a-f]{12}\b'? |     # digests of our names, in quotes where they look like numbers
     (?<=\b1:)[0-9a-f]{16}\b |
     \b\d{8}T\d{6}\.\d{6}Z(?=-)                  # a record's time
     """,

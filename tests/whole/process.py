@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.whole.forked import ForkedProcess
+
 _DIE_WITH_PARENT = 1  # prctl(PR_SET_PDEATHSIG)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -23,7 +25,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class OperatorProcess:
     """One life of an operator; its log is one JSON object a line."""
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | ForkedProcess
     log: Path
     probe_port: int
 
@@ -93,27 +95,35 @@ class OperatorProcess:
 
 @asynccontextmanager
 async def running_operator(
-    environment: Mapping[str, str], log: Path, probe_port: int
+    environment: Mapping[str, str], log: Path, probe_port: int, *, forked: bool = False
 ) -> AsyncIterator[OperatorProcess]:
-    """Start an operator; it is killed at the end of the block if it still runs, and when this process dies."""
+    """Start an operator; it is killed at the end of the block if it still runs, and when this process dies.
+
+    With `forked` it begins with everything imported.
+    """
     inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("MODELRAMP_", "MLFLOW_", "KUBE", "POD_"))
     }
-    with log.open("ab") as sink:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "modelramp", "run",
-            env={**inherited, **environment, "MODELRAMP_PROBE_PORT": str(probe_port)},
-            stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=log.parent,
-            preexec_fn=_die_with_parent,
-        )  # fmt: skip
+    variables = {**inherited, **environment, "MODELRAMP_PROBE_PORT": str(probe_port)}
+    process = ForkedProcess(variables, log) if forked else await _started(variables, log)
     operator = OperatorProcess(process, log, probe_port)
     try:
         yield operator
     finally:
         if operator.runs:
             await operator.kill()
+
+
+async def _started(environment: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    with log.open("ab") as sink:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "modelramp", "run",
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=log.parent,
+            preexec_fn=_die_with_parent,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,18 @@ class Stage:
 
     @asynccontextmanager
     async def operator(
-        self, namespace: str, *, name: str = "a", through: ApiProxy | None = None, environment: Mapping[str, str] = {}
+        self,
+        namespace: str,
+        *,
+        name: str = "a",
+        through: ApiProxy | None = None,
+        environment: Mapping[str, str] = {},
+        forked: bool = False,
     ) -> AsyncIterator[OperatorProcess]:
-        """Run an operator for a namespace, "" for all; its Lease is in the namespace, or in `default`."""
+        """Run an operator for a namespace, "" for all; its Lease is in the namespace, or in `default`.
+
+        With `forked` it begins with everything imported.
+        """
         number = secrets.token_hex(3)
         kubeconfig = self.directory / f"{name}-{number}.kubeconfig"
         _write_kubeconfig(kubeconfig, self.server, through)
@@ -112,7 +121,8 @@ class Stage:
             "POD_NAME": f"operator-{name}",
         }
         log = self.directory / f"{namespace or 'all'}-{name}-{number}.log"
-        async with running_operator(variables | self.environment | dict(environment), log, free_port()) as operator:
+        variables |= self.environment | dict(environment)
+        async with running_operator(variables, log, free_port(), forked=forked) as operator:
             yield operator
 
 
