@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 # The shell waits for the program, and its second half for the end of our pipe: the kernel closes that
-# when this process dies, however it dies. (A background command reads /dev/null, so the pipe is kept as 3.)
+# when this process dies, however it dies. A program that lingers is killed then.
+# (A background command reads /dev/null, so the pipe is kept as 3.)
 _SHELL = """
 exec 3<&0
 "$@" 3<&- & program=$!
-(cat <&3 >/dev/null; kill $program 2>/dev/null) & watcher=$!
+(cat <&3 >/dev/null; kill $program; sleep 10; kill -9 $program) 2>/dev/null & watcher=$!
 wait $program; code=$?
+kill $watcher 2>/dev/null
 exit $code
 """
 _PATIENCE = 10.0  # seconds for a program to end by itself
