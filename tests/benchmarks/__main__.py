@@ -33,15 +33,15 @@ def main() -> int:
 
 async def report_on(measured: AsyncIterator[Sequence[Figure]], kept: Path | None) -> None:
     """Tell each figure when it is there, keep all in `kept` from then on, and end with the table."""
-    before, began = report.machine(), time.monotonic()
+    before, began, console = report.machine(), time.monotonic(), Console()
     figures: list[Figure] = []
     async for new in measured:
         figures += new
-        report.tell(new)
+        report.tell(console, new)
         result = report.document(figures, before, time.monotonic() - began)
         if kept:
             report.save(result, kept)
-    report.print_table(Console(), result, figures)
+    report.print_table(console, result, figures)
 
 
 async def run(names: list[str] | tuple[str, ...], seconds: float) -> AsyncIterator[Sequence[Figure]]:

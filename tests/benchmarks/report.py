@@ -41,10 +41,10 @@ def document(figures: list[Figure], before: dict[str, Any], seconds: float) -> d
     }
 
 
-def tell(figures: Sequence[Figure]) -> None:
+def tell(console: Console, figures: Sequence[Figure]) -> None:
     """Print a line for each figure, for those who do not wait for the table."""
     for figure in figures:
-        print(f"{figure.what}: {_here(figure)}".replace("\n", ", "), flush=True)
+        console.print(f"{figure.what}: {_here(figure)}".replace("\n", ", "), highlight=False, soft_wrap=True)
 
 
 def print_table(console: Console, result: dict[str, Any], figures: list[Figure]) -> None:
