@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelramp.router.render import Backend, render_config_map
+from modelramp.router.render import BETWEEN_PODS, Backend, render_config_map
 from tests.router.rig import NAME, NAMESPACE, Rig, eventually, rigged, within_binomial
 
 
@@ -47,6 +47,14 @@ async def test_a_caller_cannot_pass_for_a_shadow_copy(tmp_path: Path) -> None:
             assert await response.text() == "7"
         assert rig.upstreams["7"].live == 1
         assert rig.upstreams["7"].copies == 0
+
+
+async def test_what_pods_tell_each_other_is_not_for_callers(tmp_path: Path) -> None:
+    async with rigged(tmp_path, lambda rig: rig.data({"7": 100, "8": 0}, {"8": 100})) as rig:
+        async with rig.session.post(f"{rig.http}{BETWEEN_PODS}?x=1", data=b"{}") as response:
+            assert response.status == 404
+        assert rig.upstreams["7"].live == 0
+        assert await rig.shares(8) == {"7": 8}
 
 
 async def test_live_request_and_copy_carry_the_callers_request_id(tmp_path: Path) -> None:

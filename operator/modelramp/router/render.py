@@ -12,6 +12,8 @@ import yaml
 
 ROUTES = "models"
 ARM_HEADER = "x-modelramp-arm"
+BETWEEN_PODS = "/captured"
+"""The model server's path by which pods of two versions compare their answers."""
 RDS, CDS = "rds.yaml", "cds.yaml"
 ROUTE_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 CLUSTER_TYPE = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -132,10 +134,19 @@ def render_routes(
         # Only the router says what is a shadow copy; a client that says so would hide from the metrics.
         "request_headers_to_remove": [ARM_HEADER],
         "virtual_hosts": [
-            {"name": f"{namespace}_{name}", "domains": ["*"], "routes": [{"match": {"prefix": "/"}} | action]}
+            {
+                "name": f"{namespace}_{name}",
+                "domains": ["*"],
+                "routes": [not_for_callers(), {"match": {"prefix": "/"}} | action],
+            }
         ],
     }
     return versioned([routes])
+
+
+def not_for_callers() -> Document:
+    """Return the route that keeps callers from what pods tell each other; the server takes no other spelling of it."""
+    return {"match": {"path": BETWEEN_PODS}, "direct_response": {"status": 404}}
 
 
 def weighted_route(versions: Sequence[str], stable: str | None, settings: RenderSettings) -> Document:
