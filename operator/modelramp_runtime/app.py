@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -170,12 +170,12 @@ class ModelServer:
         self._readiness.failed(reason)
         LOG.error("not ready: %s", reason, exc_info=error)
 
-    def tell(self, question: Question) -> Any:
+    def tell(self, question: Question, about: Iterable[str] = ()) -> Any:
         """Return what this worker has to say to the others, as JSON has it."""
         if question is Question.METRICS:
             return self._metrics.told()
         if question is Question.CAPTURED:
-            return self._comparer.captures.told()
+            return self._comparer.captures.told(about)
         phase, reason = self._readiness.phase, self._readiness.reason
         is_ready = phase is Phase.READY and not self._admission.is_stuck
         if phase is Phase.READY and not is_ready:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from prometheus_client import Counter, Summary
 
 from modelramp_runtime.comparison import Compared
-from modelramp_runtime.metrics import Arm, Metrics
+from modelramp_runtime.metrics import Arm, Metrics, bounded
 
 _VERSION = ("model", "version")
 _AGAINST = (*_VERSION, "against")
+_MOST_AGAINST = 50
 
 
 class CaptureMetrics:
     """Beside the server's other metrics; `against` is the version whose answers ours were compared with."""
 
     def __init__(self, metrics: Metrics, model: tuple[str, str]) -> None:
-        self._model, registry = model, metrics.registry
+        self._model, self._metrics, registry = model, metrics, metrics.registry
+        self._against: set[str] = set()
         self._answers = Counter(
             "modelramp_capture_answers",
             "Answers to chosen requests.",
@@ -56,8 +58,10 @@ class CaptureMetrics:
 
     def compared(self, against: str, found: Compared) -> None:
         """Count one comparison."""
+        against = bounded(self._against, against, _MOST_AGAINST)
         self._predictions.labels(*self._model, against).inc(found.predictions)
         self._disagreements.labels(*self._model, against).inc(found.disagreements)
         for output, differences in found.differences.items():
+            series = self._difference.labels(*self._model, against, self._metrics.output_of(output))
             for difference in differences:
-                self._difference.labels(*self._model, against, output).observe(difference)
+                series.observe(difference)

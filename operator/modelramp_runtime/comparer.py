@@ -12,11 +12,11 @@ import json
 import logging
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from modelramp_runtime.capture import Captured, Captures
+from modelramp_runtime.capture import BYTES_TOLD, Captured, Captures, read_answer
 from modelramp_runtime.capture_metrics import CaptureMetrics
 from modelramp_runtime.comparison import Answer, Compared, compare
 from modelramp_runtime.logs import fields
@@ -25,9 +25,10 @@ from modelramp_runtime.settings import Asks, Settings
 LOG = logging.getLogger("modelramp.comparison")
 PATH = "/captured"
 EVERY, AT_REST, DEADLINE = 1.0, 32.0, 2.0
-"""Seconds: between two rounds, at most while none finds anything, for one pod's answer."""
+"""Seconds: between two rounds, at most while none finds anything, for one pod's answer, however it trickles in."""
 MOST_KEYS, MOST_PODS, MOST_EXAMPLES = 256, 16, 3
-LONGEST_ANSWER = 16 * 2**20
+LONGEST_ANSWER = 2 * BYTES_TOLD
+_CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +77,16 @@ class Comparer:
 
     async def _compare(self, waiting: Mapping[str, Captured]) -> int:
         told = await ask_all(self._peers, self._version, list(waiting))
-        found = [
-            (captured, each.version, compared)
-            for each in told
-            for key, theirs in each.answers.items()
-            if key in waiting and (captured := self.captures.paired(key))
-            if (compared := compare(captured.answer, theirs, self._tolerance))
-        ]
+        pairs = [(each.version, key, theirs) for each in told for key, theirs in each.answers.items() if key in waiting]
+        found = []
+        for against, key, theirs in pairs:
+            captured = self.captures.paired(key)
+            if captured and (compared := compare(captured.answer, theirs, self._tolerance)):
+                self._metrics.compared(against, compared)
+                found.append((captured, against, compared))
+            # A pair takes milliseconds, a round up to hundreds of them; answers come first.
+            await asyncio.sleep(0)
         self.captures.tried(waiting)
-        for _, against, compared in found:
-            self._metrics.compared(against, compared)
         _log_examples(found)
         return len(found)
 
@@ -113,32 +114,32 @@ async def ask_all(peers: str, version: str, keys: list[str]) -> list[Told]:
 
 def ask(host: str, port: int, version: str, keys: list[str]) -> Told | None:
     """Return what one pod has kept, None where it is of our own version, keeps nothing or does not answer."""
-    connection = http.client.HTTPConnection(host, port, timeout=DEADLINE)
+    connection, ends = http.client.HTTPConnection(host, port, timeout=DEADLINE), time.monotonic() + DEADLINE
     try:
         body = json.dumps({"version": version, "keys": keys})
         connection.request("POST", PATH, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
-        return read_told(response.read(LONGEST_ANSWER)) if response.status == 200 else None
+        return read_told(_read_body(response, ends)) if response.status == 200 else None
     except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
 
 
+def _read_body(response: http.client.HTTPResponse, ends: float) -> bytes:
+    body = bytearray()
+    while len(body) <= LONGEST_ANSWER and time.monotonic() < ends:
+        if not (chunk := response.read1(_CHUNK)):
+            return bytes(body)
+        body += chunk
+    raise TimeoutError
+
+
 def read_told(body: bytes) -> Told | None:
     """Return what a pod said, None where it makes no sense."""
     try:
         said = json.loads(body)
-        answers = {str(key): _read_answer(each) for key, each in said["answers"].items()}
+        answers = {str(key): read_answer(each) for key, each in said["answers"].items()}
         return Told(str(said["version"]), answers)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _read_answer(said: Mapping[str, Any]) -> Answer:
-    outputs, decisions = said["outputs"], said["decisions"]
-    return Answer(_columns(outputs), None if decisions is None else _columns(decisions), str(said["policy"]))
-
-
-def _columns(said: Mapping[str, Any]) -> dict[str, list[Any]]:
-    return {name: list(values) for name, values in said.items()}

@@ -202,7 +202,7 @@ class Metrics:
 
     def not_finite(self, arm: Arm, output: str, count: int) -> None:
         """Count predictions that are NaN or infinite; a count of 0 makes the series appear."""
-        self._non_finite.labels(*self._model, arm, self._output(output)).inc(count)
+        self._non_finite.labels(*self._model, arm, self.output_of(output)).inc(count)
 
     def expect(self, outputs: Outputs) -> None:
         """Let the series of these outputs begin at zero."""
@@ -214,7 +214,7 @@ class Metrics:
         """Count predicted values and classes; return how many values were not finite."""
         total = 0
         for name, values in outputs.items():
-            output = self._output(name)
+            output = self.output_of(name)
             kind = values.dtype.kind
             if kind in "iuf":
                 finite, not_finite = finite_of(values)
@@ -233,11 +233,12 @@ class Metrics:
         for name, count in zip(classes.tolist(), counts.tolist(), strict=True):
             self._class.labels(*self._model, arm, output, self._class_name(output, name)).inc(count)
 
-    def _output(self, name: str) -> str:
-        return _bounded(self._outputs, name[:_CLASS_LENGTH], self._max_outputs)
+    def output_of(self, name: str) -> str:
+        """Return the label for an output; beyond the most that are counted by name it is one for all."""
+        return bounded(self._outputs, name[:_CLASS_LENGTH], self._max_outputs)
 
     def _class_name(self, output: str, name: str) -> str:
-        return _bounded(self._classes.setdefault(output, set()), name[:_CLASS_LENGTH], self._max_classes)
+        return bounded(self._classes.setdefault(output, set()), name[:_CLASS_LENGTH], self._max_classes)
 
     def told(self) -> list[Any]:
         """Return every series, to be summed with those of other workers."""
@@ -253,7 +254,8 @@ def _decision_class(decision: object) -> str:
     return "__unknown__" if decision is None else "__number__"
 
 
-def _bounded(seen: set[str], name: str, limit: int) -> str:
+def bounded(seen: set[str], name: str, limit: int) -> str:
+    """Return a label's value, or one for all that come after `limit` others."""
     if name not in seen:
         if len(seen) >= limit:
             return OTHER

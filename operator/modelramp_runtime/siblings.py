@@ -1,6 +1,7 @@
 """The workers of one pod, which speak with one voice: whoever is asked asks the others first.
 
 Each listens on a Unix socket in a directory that only they can enter; a question is one line, its answer JSON.
+What a question is about follows it, as words.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 
 DEADLINE = 2.0
 """Seconds; a worker that takes longer to say a word is as good as stuck."""
-_LONGEST_QUESTION = 64
 
 
 class Question(StrEnum):
@@ -25,6 +25,10 @@ class Question(StrEnum):
     STANDING = "standing"
     METRICS = "metrics"
     CAPTURED = "captured"
+
+
+Tell = Callable[[Question, list[str]], Any]
+"""What gives a worker's own answer to a question, and to what it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Siblings:
         return [number for number in range(self.count) if number != self.number]
 
     @contextlib.asynccontextmanager
-    async def answering(self, answer: Callable[[Question], Any]) -> AsyncIterator[None]:
+    async def answering(self, answer: Tell) -> AsyncIterator[None]:
         """Answer the others' questions meanwhile."""
         if not self.others:
             yield
@@ -49,24 +53,25 @@ class Siblings:
 
         async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError, ValueError), contextlib.closing(writer):
-                question = (await reader.readline())[:_LONGEST_QUESTION].decode().strip()
-                writer.write(json.dumps(answer(Question(question))).encode())
+                question, *about = (await reader.readline()).decode().split()
+                writer.write(json.dumps(answer(Question(question), about)).encode())
                 await writer.drain()
 
         async with await asyncio.start_unix_server(respond, self._socket(self.number)):
             yield
 
-    async def ask(self, question: Question) -> dict[int, Any]:
+    async def ask(self, question: Question, about: Iterable[str] = ()) -> dict[int, Any]:
         """Return each other worker's answer by its number, None where it gave none in time."""
-        answers = await asyncio.gather(*(self._ask(number, question) for number in self.others))
+        line = " ".join((question, *about))
+        answers = await asyncio.gather(*(self._ask(number, line) for number in self.others))
         return dict(zip(self.others, answers, strict=True))
 
-    async def _ask(self, number: int, question: Question) -> Any:
+    async def _ask(self, number: int, line: str) -> Any:
         try:
             async with asyncio.timeout(DEADLINE):
                 reader, writer = await asyncio.open_unix_connection(self._socket(number))
                 with contextlib.closing(writer):
-                    writer.write(f"{question}\n".encode())
+                    writer.write(f"{line}\n".encode())
                     return json.loads(await reader.read())
         except (OSError, TimeoutError, ValueError):
             return None

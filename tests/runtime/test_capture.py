@@ -50,6 +50,7 @@ def answer(*values: Any, verdicts: list[str] | None = None, policy: str = "") ->
         (answer("a", "b"), answer("a", "c"), 2, 1),
         (answer(True), answer(1), 1, 1),
         (answer(None), answer(None), 1, 0),
+        (answer(10**400), answer(0.5), 1, 1),
         (answer(0.5), answer(0.5, 0.5), 2, 1),
         (answer(0.5), Answer({"other": [0.5]}), 1, 1),
         (Answer({}), Answer({}), 0, 0),
@@ -242,6 +243,7 @@ def test_only_who_knows_the_request_learns_its_answer(prices: SimpleNamespace) -
             assert answered(served, "8", guess) == {}
         assert answered(served, "7", key) == {}, "its own version's pods need none"
         assert served.get("/captured").status == 405
+        assert served.caller().ask("POST", "/%63aptured", b"{}").status == 404, "no proxy lets it pass unknown"
 
 
 @pytest.mark.server
