@@ -133,6 +133,24 @@ async def test_pods_that_compare_their_answers_find_each_other(
     assert await real.get(SERVICE, f"{NAME}-peers") is None
 
 
+async def test_a_name_that_is_taken_costs_the_comparison_and_not_the_version(
+    real: RealCluster, serving: tuple[Process, Rollout]
+) -> None:
+    process, rollout = serving
+    theirs = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"{NAME}-peers"},
+              "spec": {"ports": [{"port": 80}]}}  # fmt: skip
+    made = await real.request("POST", SERVICE.path(real.namespace), theirs)
+    capture = Capture(5, 0.1234567)
+    comparing = replace(rollout, spec=replace(rollout.spec, serving=replace(SERVING, capture=capture)))
+    says = f"Service {real.namespace}/{NAME}-peers exists and is not modelramp's"
+    for _ in range(2):
+        assert await process.workloads.run(comparing, pin("9")) == Failed("NameTaken", says)
+    [server] = (await real.get(DEPLOYMENT, f"{NAME}-v9"))["spec"]["template"]["spec"]["containers"]
+    assert {"name": "MODELRAMP_CAPTURE_TOLERANCE", "value": "0.1234567"} in server["env"]
+    assert await process.workloads.run(rollout, pin("9")) == Done()
+    assert await real.get(SERVICE, f"{NAME}-peers") == made
+
+
 async def test_what_a_hand_changed_is_put_right(real: RealCluster, serving: tuple[Process, Rollout]) -> None:
     _, rollout = serving
     container = {"name": "server", "image": "example.com/other:1"}

@@ -15,7 +15,7 @@ def capture_variables(ref: Ref, capture: Capture, port: int, *, marks_copies: bo
     """Return what a model server has to know; `marks_copies` tells whether a copied request says that it is one."""
     return {
         "MODELRAMP_CAPTURE_PERCENT": str(capture.percent),
-        "MODELRAMP_CAPTURE_TOLERANCE": f"{capture.tolerance:g}",
+        "MODELRAMP_CAPTURE_TOLERANCE": repr(capture.tolerance),
         "MODELRAMP_CAPTURE_PEERS": f"{peers_name(ref.name)}.{ref.namespace}.svc:{port}",
         "MODELRAMP_CAPTURE_ASKS": "copies" if marks_copies else "all",
     }

@@ -61,14 +61,15 @@ class ClusterWorkloads:
         """Apply the version's objects, where they are not already as the spec asks."""
         asked = served(rollout, pin)
         outcome = await self._prune(rollout, asked)
-        if isinstance(outcome, Done):
-            outcome = await self._settle_peers(asked)
         for obj in render_version(asked, self._settings).values() if isinstance(outcome, Done) else ():
             live = self._find(asked, kind_of(obj))
             if live is None or not self._is_as_asked(live, asked, kind_of(obj)):
                 outcome = await self._apply(asked, obj, live)
             if not isinstance(outcome, Done):
                 break
+        if isinstance(outcome, Done):
+            # Last: a version runs, and can be fallen back to, where its answers cannot be compared.
+            outcome = await self._settle_peers(asked)
         self._note(asked, outcome)
         return outcome
 

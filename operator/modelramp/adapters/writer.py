@@ -40,9 +40,10 @@ class Writer:
     async def apply(self, obj: Object) -> Outcome:
         """Apply an object of ours server-side; one of the same name that is somebody else's is left alone."""
         kind, namespace, name = kind_of(obj), obj["metadata"]["namespace"], obj["metadata"]["name"]
-        if self._lease.held() and self._store.get(kind, namespace, name) is None:
+        owner, known = obj["metadata"]["labels"][NAME], self._store.get(kind, namespace, name)
+        if self._lease.held() and (known is None or not is_named_after(known, owner)):
             match await self.refresh(kind, namespace, name):
-                case Reply(live) if not is_named_after(live, obj["metadata"]["labels"][NAME]):
+                case Reply(live) if not is_named_after(live, owner):
                     return Failed("NameTaken", f"{kind.name} {namespace}/{name} exists and is not modelramp's")
                 case Failed() as failed:
                     return failed
