@@ -23,6 +23,7 @@ class Mutant:
 
 STORY = "test_story.py"
 BACKLOG = "test_backlog.py"
+COPIES = "../rollout/test_copies.py"
 MUTANTS = {
     "stable gets a percent too much": Mutant(
         "test_1_", "traffic.py", "EVERYTHING - weight, status.", "EVERYTHING - weight + 1, status."
@@ -169,6 +170,12 @@ MUTANTS = {
     ),
     "what is refused is asked for at every look": Mutant(
         "test_a_record_that_is_refused", "../adapters/backlog.py", "now >= self.delayed[key].until", "True", BACKLOG
+    ),
+    "answers to copies are asked for where there are none": Mutant(
+        "test_it_is_asked", "turn.py", "rails if status.phase is Phase.SHADOWING else _without_copies(rails)", "rails", COPIES
+    ),
+    "a comparison that can never be made is passed over": Mutant(
+        "test_where_it_could_never", "settle.py", "if rail is None or not lacking:", "if True:", COPIES
     ),
 }  # fmt: skip
 ALIAS = Mutant(

@@ -47,5 +47,10 @@ def test_where_it_could_never_be_asked_nothing_begins(spec: Spec, plan: Plan, la
     assert settle(attempt(plan), spec, MODEL, Value(Rulebook())) == Unsettled("AnswersNotCompared", says)
 
 
+def test_a_version_that_returns_waits_for_no_comparison() -> None:
+    returning = replace(attempt(), kind=AttemptKind.RETURN)
+    assert isinstance(settle(returning, replace(SPEC, serving=Serving()), MODEL, Value(Rulebook())), Settled)
+
+
 def test_where_it_can_be_asked_the_plan_holds() -> None:
     assert settle(attempt(), SPEC, MODEL, Value(Rulebook())) == Settled(PLAN)

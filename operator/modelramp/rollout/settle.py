@@ -11,7 +11,7 @@ from modelramp.rollout.rulebook import PromotionPolicy, Rulebook
 from modelramp.rollout.runtime import Protocol
 from modelramp.rollout.server_queries import built_in
 from modelramp.rollout.spec import Guardrail, Plan, Spec
-from modelramp.rollout.status import Applied, Attempt, Raised, Status
+from modelramp.rollout.status import Applied, Attempt, AttemptKind, Raised, Status
 from modelramp.rollout.templates import BUILT_IN
 
 MOST_GUARDRAILS = 64
@@ -48,10 +48,12 @@ def settle(
     applying = applies(rulebook.value.policies, subject)
     plan, raised = tighten(attempt.plan, applying)
     rails = fill(plan.guardrails, named_queries(rulebook.value.policies), spec)
-    if complaint := _complaint(replace(plan, guardrails=rails), rulebook.value.policies, spec):
+    settled = replace(plan, guardrails=rails)
+    uncompared = None if attempt.kind is AttemptKind.RETURN else _uncompared(settled, spec)
+    if complaint := _complaint(settled, rulebook.value.policies, spec) or uncompared:
         return complaint
     told = tuple(Applied(policy.name, policy.generation) for policy in applying)
-    return Settled(replace(plan, guardrails=rails), told, raised)
+    return Settled(settled, told, raised)
 
 
 def _complaint(plan: Plan, policies: Iterable[PromotionPolicy], spec: Spec) -> Unsettled | None:
@@ -62,14 +64,15 @@ def _complaint(plan: Plan, policies: Iterable[PromotionPolicy], spec: Spec) -> U
         return Unsettled("StagingNotSupported", says)
     if len(plan.guardrails) > MOST_GUARDRAILS:
         return Unsettled("TooManyGuardrails", f"{len(plan.guardrails)} with those of policies, of {MOST_GUARDRAILS}")
-    if complaint := _uncompared(plan, spec):
-        return complaint
     missing = next((rail for rail in plan.guardrails if not rail.query), None)
     return Unsettled(*_missing(missing, policies, spec)) if missing else None
 
 
 def _uncompared(plan: Plan, spec: Spec) -> Unsettled | None:
-    """Return why a guardrail on answers to copies could never be asked, which must not look like a pass."""
+    """Return why a guardrail on answers to copies could never be asked, which must not look like a pass.
+
+    A version that returns is not in the shadow again: it is nothing to wait for.
+    """
     rail = next((rail for rail in plan.guardrails if rail.of_copies), None)
     lacking = [] if spec.serving.capture else ["spec.serving.capture"]
     lacking += [] if plan.shadow else ["spec.shadow"]
