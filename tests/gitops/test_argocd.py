@@ -104,6 +104,14 @@ def test_an_approval_that_the_button_left_in_the_spec_opens_no_step_of_a_retry()
     assert player.state() == "Ramping Holding, stable 1, candidate 10 %"
 
 
+def test_the_button_of_a_version_older_than_all_that_are_remembered_writes_what_the_message_asks_for() -> None:
+    shown = played("set approval=1", "pin 2", "run 2h").shown()
+    shown["status"]["tried"] = [str(number) for number in range(60, 10, -1)]
+    asked = f"2/1/{shown['status']['attempt']['id']}"
+    assert discover(shown)["approve"] == f"Approve {asked}"
+    assert press("approve", shown) == {"spec": {"approve": asked}}
+
+
 def test_a_pause_holds_the_step_and_resuming_goes_on() -> None:
     player = played("pin 2", "run 10m")
     player.patch(press("pause", player.shown()))

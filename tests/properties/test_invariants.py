@@ -12,14 +12,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from modelramp.rollout import approval, traffic
 from modelramp.rollout import guardrails as rails
-from modelramp.rollout import traffic
 from modelramp.rollout.actions import Post, Release, RunRehearsal, SetTraffic, StopRehearsal, StopVersion
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.observation import Entry, Failed, Measurement, NoData, Rehearsal, Value
 from modelramp.rollout.rulebook import Rulebook
+from modelramp.rollout.spec import Plan, Step
 from modelramp.rollout.staging import is_judged
-from modelramp.rollout.status import AttemptKind, Phase, Status, VerdictKind
+from modelramp.rollout.status import Attempt, AttemptKind, Phase, Status, VerdictKind
 from modelramp.rollout.turn import ATTEMPTING, WITH_TRAFFIC, SignalKind
 from tests.properties.rehearsals import FAST, SMALL, asked_for
 from tests.properties.worlds import NOW, Dice, World, reading, worlds
@@ -156,6 +157,19 @@ def test_3_no_attempt_ends_without_a_trace_of_its_version(world: World) -> bool:
     assert after.tried[:1] == (before.attempt.version,)
     assert set(after.tried) >= set(before.tried)
     return after.attempt is not None
+
+
+def test_3_no_approval_of_a_version_that_was_tried_counts_again_however_many_came_after_it() -> None:
+    step, status = Step(50, approval=True), Status()
+    for number in (*range(1, 41), *range(200, 140, -1), *range(41, 61)):
+        ended = Attempt(f"{number}-1f2e3d", str(number), AttemptKind.FRESH, "", Plan(), NOW, NOW)
+        status = approval.remember(replace(status, attempt=ended), status)
+        assert len(status.tried) <= approval.REMEMBERED_VERSIONS
+    for number in (*range(1, 61), *range(141, 201)):
+        again = Attempt(f"{number}-4a5b6c", str(number), AttemptKind.FRESH, "", Plan(), NOW, NOW)
+        assert approval.wanted(status, again, step) == f"{number}/50/{number}-4a5b6c"
+    first = Attempt("201-4a5b6c", "201", AttemptKind.FRESH, "", Plan(), NOW, NOW)
+    assert approval.wanted(status, first, step) == "201/50"
 
 
 @over(Phase.RAMPING)

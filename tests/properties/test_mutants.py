@@ -44,10 +44,13 @@ MUTANTS = {
         "test_3_every", "progress.py", "or not converged(turn.status, turn.seen):\n        return", ":\n        return"
     ),
     "an approval of an earlier attempt counts": Mutant(
-        "test_3_an_approval", "approval.py", "if attempt.version in status.tried else plain", "if False else plain"
+        "test_3_an_approval", "approval.py", "if _may_have_been_tried(status, attempt.version) else plain", "if False else plain"
     ),
     "which versions were tried is forgotten": Mutant(
         "test_3_no_attempt", "approval.py", "if ended is None or (", "if ended is None or after.attempt is not None or ("
+    ),
+    "what is no longer remembered was never tried": Mutant(
+        "test_3_no_approval", "approval.py", "version in status.tried or (is_full", "version in status.tried or (False"
     ),
     "NaN is a number like any other": Mutant("test_3_no_data", "guardrails.py", "math.isnan(value)", "False"),
     "no data keeps the passes": Mutant(
