@@ -322,7 +322,9 @@ async def test_one_who_leads_no_more_writes_no_more(mlflow_server: MlflowServer)
     with _deposed(lease):
         registry = MlflowRegistry(mlflow_server.uri, deadline=5)
         kept = MlflowJournal(registry.worker, lease, lambda _: WOKEN.set(), Aliases())
-        await _failure(kept, rollout("deposed", recorded("1", "Promoted")))
+        about = rollout("deposed", recorded("1", "Promoted"))
+        said = await attempted(kept, about, Post(about.status.outbox, "1", ""))
+        assert said == Value(Posted()), "nothing of it is the registry's doing"
         await registry.close()
     assert files(mlflow_server, made) == {}
 

@@ -16,7 +16,7 @@ from modelramp.rollout import approval, traffic
 from modelramp.rollout import guardrails as rails
 from modelramp.rollout.actions import Post, Release, RunRehearsal, SetTraffic, StopRehearsal, StopVersion
 from modelramp.rollout.decide import Decision, decide
-from modelramp.rollout.observation import Entry, Failed, Measurement, NoData, Rehearsal, Value
+from modelramp.rollout.observation import Busy, Entry, Failed, Measurement, NoData, Rehearsal, Value
 from modelramp.rollout.rulebook import Rulebook
 from modelramp.rollout.spec import Plan, Step
 from modelramp.rollout.staging import is_judged
@@ -274,6 +274,15 @@ def test_8_a_turn_that_only_waits_is_not_taken_again_at_once(world: World) -> bo
         return False
     assert decision.look_again_in is None or decision.look_again_in > timedelta(0)
     return True
+
+
+@over()
+def test_9_what_an_object_leaves_is_handed_over_whatever_is_being_written(world: World) -> bool:
+    going = replace(world.seen, deleting=True, deleting_since=NOW, journal=Busy("the records are being written"))
+    decision = turn(replace(world, seen=going, claimed=True))
+    left = decision.status.outbox
+    assert [action.records for action in decision.actions if isinstance(action, Post)] == ([left] if left else [])
+    return bool(left)
 
 
 @over()

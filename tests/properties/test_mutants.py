@@ -180,6 +180,15 @@ MUTANTS = {
     "a comparison that can never be made is passed over": Mutant(
         "test_where_it_could_never", "settle.py", "if rail is None or not lacking:", "if True:", COPIES
     ),
+    "what an object leaves waits for what is being written": Mutant(
+        "test_9_what_an_object", "decide.py", " and not turn.seen.deleting)", ")"
+    ),
+    "a deleted object goes on moving aliases": Mutant(
+        "test_what_a_deleted_object", "../adapters/backlog.py", "self.ceded = True", "self.ceded = False", BACKLOG
+    ),
+    "what an object leaves while the registry is left alone is lost": Mutant(
+        "test_what_an_object_leaves", "../adapters/journal.py", "(rollout.deleting or job.is_due(", "(job.is_due(", BACKLOG
+    ),
 }  # fmt: skip
 ALIAS = Mutant(
     "test_an_alias_that_somebody", "../adapters/mlflow_records.py",

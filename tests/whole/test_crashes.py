@@ -30,8 +30,8 @@ MOST_LOST = 2
 """Events are posted after what they tell is stored, and never twice: those that one crash met on their way are lost."""
 _OWNED = DEPLOYMENT, SERVICE
 OF_THE_DAY = "RecordsWait: "
-"""An Event that a registry or a Lease is late, as they are where the machine has no time; that all is written at the
-end is awaited."""
+"""An Event that the registry is late, as it is where the machine has no time: it is another outage's, and like every
+other said once. That all is written at the end is awaited."""
 PATIENCE = 150.0  # seconds for a chapter, with 15 for the Lease of the one that was killed
 
 

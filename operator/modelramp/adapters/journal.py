@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelramp.adapters.backlog import ALIASES, PACE, Backlog, Pace
@@ -39,11 +39,21 @@ class Aliases:
 
 @dataclass(eq=False)
 class _Job:
+    rollout: Rollout
+    wanted: Post
     backlog: Backlog
     outcome: Reading[Posted]
     task: asyncio.Task[None] | None = None
     failures: int = 0
     quiet_until: float = 0.0
+
+    @property
+    def is_writing(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether to ask the registry now."""
+        return now >= self.quiet_until and bool(self.backlog.due(self.wanted, now))
 
 
 class MlflowJournal:
@@ -60,23 +70,37 @@ class MlflowJournal:
     async def posted(self, rollout: Rollout) -> Reading[Posted] | Busy:
         """Return what became of the records; what the status no longer holds is forgotten here too."""
         key = (rollout.ref, rollout.uid)
+        self._succeed(*key)
         job = self._jobs.get(key)
         if job is None:
             return Value(Posted())
-        if job.task and not job.task.done():
+        if job.is_writing:
             return Busy("the records are being written")
-        waiting = {record.id for record in rollout.status.outbox}
-        job.backlog.forget(waiting)
-        if not waiting:
+        job.backlog.forget(rollout.status.outbox)
+        if not rollout.status.outbox:
             self._jobs.pop(key)
+        elif isinstance(job.outcome, Value):
+            ids = job.outcome.value.ids & job.backlog.written.keys()
+            return Value(replace(job.outcome.value, ids=ids))
         return job.outcome
 
+    def _succeed(self, ref: Ref, uid: str) -> None:
+        """Let an object's word on the aliases count, and that of a deleted one of its name no more."""
+        for (name, other), job in self._jobs.items():
+            if name == ref and other != uid:
+                job.backlog.cede()
+
     async def post(self, rollout: Rollout, wanted: Post) -> Written:
-        """Begin to write, unless it is being done, or all of it is to be left alone for a while."""
-        job = self._jobs.setdefault((rollout.ref, rollout.uid), _Job(Backlog(self._pace), Value(Posted())))
-        is_writing, now = job.task is not None and not job.task.done(), asyncio.get_running_loop().time()
-        if not is_writing and now >= job.quiet_until and job.backlog.due(wanted, now):
-            job.task = asyncio.create_task(self._keep_on(rollout, wanted, job), name=f"records of {rollout.ref}")
+        """Begin to write, unless it is being done, or all of it is to be left alone for a while.
+
+        What an object that is going leaves is taken over whatever is being done: nobody will ask again.
+        """
+        job = self._jobs.get((rollout.ref, rollout.uid)) or _Job(rollout, wanted, Backlog(self._pace), Value(Posted()))
+        self._jobs[rollout.ref, rollout.uid] = job
+        if rollout.deleting or not job.is_writing:
+            job.rollout, job.wanted = rollout, wanted
+        if not job.is_writing and (rollout.deleting or job.is_due(asyncio.get_running_loop().time())):
+            job.task = asyncio.create_task(self._keep_on(job), name=f"records of {rollout.ref}")
         return Done()
 
     async def close(self) -> None:
@@ -86,23 +110,29 @@ class MlflowJournal:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _keep_on(self, rollout: Rollout, wanted: Post, job: _Job) -> None:
+    async def _keep_on(self, job: _Job) -> None:
         """Try once; where nobody will ask again, because the object is going, until it is done."""
         loop = asyncio.get_running_loop()
         while True:
+            await asyncio.sleep(max(0.0, job.quiet_until - loop.time()))
             async with self._line:
-                job.outcome = await self._write(rollout, wanted, job.backlog)
+                job.outcome = await self._write(job.rollout, job.wanted, job.backlog)
             job.failures = job.failures + 1 if _is_away(job.outcome) else 0
-            job.quiet_until = loop.time() + self._pace.pause(job.failures)
-            if not rollout.deleting or job.backlog.is_done(wanted):
+            pause = self._pace.pause(job.failures) if self._lease.held() else self._pace.again
+            job.quiet_until = loop.time() + pause
+            if not job.rollout.deleting or job.backlog.is_done(job.wanted):
                 break
-            await asyncio.sleep(max(job.quiet_until - loop.time(), job.backlog.rest(loop.time())))
-        self._wake(rollout.ref)
+            await asyncio.sleep(job.backlog.rest(job.wanted, loop.time()))
+        self._wake(job.rollout.ref)
 
     async def _write(self, rollout: Rollout, wanted: Post, backlog: Backlog) -> Reading[Posted]:
         """Write what is due, until the registry is found to be away; Failed where it took nothing."""
         loop = asyncio.get_running_loop()
         for item in backlog.due(wanted, loop.time()):
+            if not self._lease.held():
+                return _deposed(rollout, wanted, backlog)
+            if item is None and backlog.ceded:
+                continue
             answer = await self._ask(_question(rollout, item) if item else self._move(rollout, wanted))
             if isinstance(answer, Failed):
                 backlog.put_off(item.id if item else ALIASES, answer, loop.time())
@@ -111,8 +141,14 @@ class MlflowJournal:
             elif item:
                 backlog.take(item)  # where the registry has nothing to keep it on, the status's history has it
             elif isinstance(answer, Value):
-                backlog.place(wanted, answer.value["foreign"])
+                self._placed(rollout, wanted, backlog, answer.value["foreign"])
         return _outcome(wanted, backlog)
+
+    @staticmethod
+    def _placed(rollout: Rollout, wanted: Post, backlog: Backlog, foreign: list[str]) -> None:
+        backlog.place(wanted, foreign)
+        if rollout.deleting:
+            backlog.cede()
 
     def _move(self, rollout: Rollout, wanted: Post) -> dict[str, Any]:
         aliases = {self._aliases.stable: wanted.stable, self._aliases.candidate: wanted.candidate}
@@ -120,8 +156,6 @@ class MlflowJournal:
         return {"ask": "aliases", "name": rollout.spec.model_name, "owner": str(rollout.ref), "wanted": moved}
 
     async def _ask(self, question: Mapping[str, Any]) -> Answer:
-        if not self._lease.held():
-            return Failed("RegistryError", "this process does not lead any more")
         await self._worker.ready()
         call = self._worker.ask(question)
         try:
@@ -131,6 +165,13 @@ class MlflowJournal:
             late = Failed("RegistryTimeout", f"a record was not written within {self._pace.deadline:g} s")
             self._worker.kill(late)  # a call that hangs must not write later what is old by then
             return late
+
+
+def _deposed(rollout: Rollout, wanted: Post, backlog: Backlog) -> Reading[Posted]:
+    """Say nothing of the registry; who leads now may have seen another object of a deleted one's name."""
+    if rollout.deleting:
+        backlog.cede()
+    return Value(Posted(backlog.taken(wanted)))
 
 
 def _is_away(answer: Reading[Any]) -> bool:

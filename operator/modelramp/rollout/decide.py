@@ -80,8 +80,11 @@ def _told(turn: Turn) -> Iterator[Action]:
 
 
 def _post(turn: Turn, after: Status) -> tuple[Post, ...]:
-    """Hand over what the registry lacks, last of all: no traffic and no pod waits for it."""
-    if not after.outbox or isinstance(turn.seen.journal, Busy):
+    """Hand over what the registry lacks, last of all: no traffic and no pod waits for it.
+
+    An object that is going hands it over even while something is being written: there may be no other turn.
+    """
+    if not after.outbox or (isinstance(turn.seen.journal, Busy) and not turn.seen.deleting):
         return ()
     stable, candidate = (pin.version if pin else "" for pin in (after.stable, after.candidate))
     return (Post(after.outbox, stable, candidate),)
