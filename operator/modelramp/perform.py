@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from modelramp.ports import Done, Ports, Rollout, Written
+from modelramp.ports import Deposed, Done, Ports, Rollout, Written
 from modelramp.rollout.actions import (
     Action,
     Claim,
@@ -22,12 +22,17 @@ from modelramp.rollout.actions import (
 
 
 async def perform(ports: Ports, rollout: Rollout, actions: Iterable[Action]) -> Written:
-    """Do the actions until one is not done; the rest follows next turn, from a new look at the world."""
+    """Do the actions until one is not done; the rest follows next turn, from a new look at the world.
+
+    Records wait for none of them: what the API server refuses for good would keep them from the registry for good.
+    """
+    outcome: Written = Done()
     for action in actions:
-        written = await do(ports, rollout, action)
-        if not isinstance(written, Done):
-            return written
-    return Done()
+        if isinstance(outcome, Done):
+            outcome = await do(ports, rollout, action)
+        elif isinstance(action, Post) and not isinstance(outcome, Deposed):
+            await do(ports, rollout, action)
+    return outcome
 
 
 async def do(ports: Ports, rollout: Rollout, action: Action) -> Written:

@@ -11,7 +11,7 @@ from typing import assert_never
 from modelramp.observe import observe
 from modelramp.perform import perform
 from modelramp.ports import Conflict, Deposed, Done, Ports, Ref, Rollout, Written
-from modelramp.rollout.actions import Release, SetTraffic
+from modelramp.rollout.actions import Post, Release, SetTraffic
 from modelramp.rollout.decide import Decision, decide
 from modelramp.rollout.guardrails import Evidence
 from modelramp.rollout.observation import Failed, NoData, Value
@@ -61,8 +61,13 @@ class Reconciler:
         written = await (self._retreat if decision.retreats else self._progress)(rollout, decision)
         if isinstance(written, Failed) and Release() in decision.actions:
             # It was decided only because nothing is left to wait for, or no time: a refused write holds nobody.
-            written = await perform(self._ports, rollout, (Release(),))
+            written = await self._let_go(rollout, decision)
         return self._conclude(decision, written)
+
+    async def _let_go(self, rollout: Rollout, decision: Decision) -> Written:
+        """Release the object, and only then hand over its records: where it stays they may be told anew."""
+        written = await perform(self._ports, rollout, (Release(),))
+        return await perform(self._ports, rollout, _records(decision)) if isinstance(written, Done) else written
 
     async def _filled(self, rollout: Rollout) -> Rollout:
         """Fill in the queries of templates, so that stable is watched by them too."""
@@ -83,6 +88,8 @@ class Reconciler:
         moved, remembered = await asyncio.gather(perform(self._ports, rollout, away), self._remember(rollout, decision))
         if isinstance(moved, Done) and isinstance(remembered, Done):
             return await perform(self._ports, rollout, rest)
+        if isinstance(moved, Failed) and isinstance(remembered, Done):
+            await perform(self._ports, rollout, _records(decision))
         return remembered if isinstance(moved, Done) else moved
 
     async def _remember(self, rollout: Rollout, decision: Decision) -> Written:
@@ -110,3 +117,7 @@ class Reconciler:
     def _forget(self, ref: Ref) -> None:
         self._evidence.pop(ref, None)
         self._sampler.forget(ref)
+
+
+def _records(decision: Decision) -> tuple[Post, ...]:
+    return tuple(action for action in decision.actions if isinstance(action, Post))

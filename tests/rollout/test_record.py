@@ -12,7 +12,7 @@ from modelramp import __version__
 from modelramp.adapters.authors import spec_managers
 from modelramp.api import dump_status
 from modelramp.rollout.archive import HISTORY, HISTORY_BYTES, OUTBOX, OUTBOX_BYTES, address, shelve, size
-from modelramp.rollout.observation import Failed, NoData, Posted, Value
+from modelramp.rollout.observation import Failed, NoData, Posted, Split, Value
 from modelramp.rollout.record import LONGEST_MESSAGE, plan_hash
 from modelramp.rollout.status import Finding, Pin, Record, Status, VerdictKind
 from tests.scenarios.player import REF, Player
@@ -227,6 +227,24 @@ def test_the_registry_gets_every_record_once_it_is_back_and_traffic_never_waited
     assert player.world.aliases[REF] == ("1", "")
     (audit,) = [found for found in status.conditions if found.type == "AuditRecorded"]
     assert (audit.status, audit.reason) == ("True", "Recorded")
+
+
+@pytest.mark.parametrize("refused", ["routes", "status"])
+def test_what_is_deleted_while_writes_are_refused_leaves_its_whole_story(refused: str) -> None:
+    player = played("pin 2", "run 2h", f"away {refused}", "delete", "run 5m")
+    assert REF not in player.world.objects
+    assert [record.event for record in player.world.records[REF].values()].count("Released") == 1
+
+
+def test_a_write_that_is_refused_again_and_again_keeps_no_record_from_the_registry() -> None:
+    player = played("pin 2", "away routes", "run 90s")
+    assert told(player, "StepStarted") in player.world.records[REF].values()
+    player.play("back routes")
+    player.play("run 2h")
+    for command in ("away routes", "errors 2 0.3", "run 2h"):
+        player.play(command)
+    assert player.world.routes[REF].split != Split({"1": 100})
+    assert told(player, "RolledBack") in player.world.records[REF].values()
 
 
 def test_a_story_that_is_written_costs_nothing_more() -> None:
