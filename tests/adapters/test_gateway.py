@@ -173,3 +173,11 @@ def test_a_parent_that_says_nothing_has_not_taken_up_the_route_whatever_others_s
     both = {"name": "public"}, {"name": "inner", "namespace": "infra"}
     assert rejection_of(taken_up(entries, *both)) == "gateway infra/inner has not taken up the route"
     assert rejection_of(taken_up([])) == "no gateway has taken up the route"
+
+
+def test_what_a_gateway_said_that_the_route_names_no_more_holds_up_nothing() -> None:
+    conditions = [condition("Accepted", "True", 4), condition("ResolvedRefs", "True", 4)]
+    left = {"parentRef": {"name": "gone"}, "conditions": [condition("Accepted", "True", 3)]}
+    entries = [left, {"parentRef": {"name": "public"}, "conditions": conditions}]
+    assert rejection_of(taken_up(entries, {"name": "public"})) == ""
+    assert rejection_of(taken_up([left])) == "no gateway has taken up the route"

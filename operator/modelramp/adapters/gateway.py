@@ -95,20 +95,21 @@ def needed_feature(percent: int) -> str:
 def rejection_of(route: Object) -> str:
     """Say which parent has not taken up the route as it is stored, empty where all have.
 
-    Only a condition with the route's own generation speaks of what is stored now. Whether a Gateway of another
+    Only a condition with the route's own generation speaks of what is stored now, and nobody may be left to take back
+    what was said for a Gateway that the route names no more. Whether a Gateway of another
     namespace lets the route in, and a ReferenceGrant a backend of another one, is for who implements them to say.
     """
     metadata, spec = route["metadata"], route["spec"]
     namespace, generation = metadata.get("namespace", ""), metadata.get("generation", 0)
     entries: Sequence[Object] = (route.get("status") or {}).get("parents") or ()
+    named = {_key(ref, namespace): _named(ref) for ref in spec.get("parentRefs") or ()}
     told = {_key(entry["parentRef"], namespace) for entry in entries}
-    untold = [_named(ref) for ref in spec.get("parentRefs") or () if _key(ref, namespace) not in told]
-    if untold:
+    if untold := [name for key, name in named.items() if key not in told]:
         return f"{untold[0]} has not taken up the route"
-    if not entries:
+    if not named:
         return "no gateway has taken up the route"
-    complaints = (said for entry in entries for said in _complaints(entry, generation))
-    return next(complaints, "")
+    current = (entry for entry in entries if _key(entry["parentRef"], namespace) in named)
+    return next((said for entry in current for said in _complaints(entry, generation)), "")
 
 
 def _key(parent: Object, namespace: str) -> tuple[str, ...]:
