@@ -47,4 +47,4 @@ def _printed(story: Story, told: Mapping[str, Any]) -> str:
     whose = {"namespace": ref.namespace, "name": ref.name}
     lacking = {"missing": story.missing, "lost": list(story.lost)}
     shown = {"deployment": whose, **told, **{key: value for key, value in lacking.items() if value}}
-    return json.dumps(shown, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(shown, indent=1, allow_nan=False) + "\n"

@@ -76,6 +76,8 @@ def test_the_same_is_said_in_json() -> None:
     assert told["today"] == "it is not tried again: guardrail errors: 0.3 is above max 0.05"
     assert told["reproduce"][1] == "git checkout 4f2a9c1d"
     assert {record["version"] for record in told["records"]} == {"2"}
+    hostile = story_json(kept, "2", Value(replace(ORIGIN, description="\x9b31m half a pair: \ud800")))
+    assert hostile.isascii(), "no sign that a terminal obeys, nor one that cannot be printed"
     gone = json.loads(story_json(kept, "2", AWAY))
     assert gone["originMissing"].startswith("RegistryUnreachable: ")
     assert gone["reproduce"] == []

@@ -12,6 +12,7 @@ _LOST = {"SSLError", "ConnectionError", "ProxyError", "ChunkedEncodingError", "P
 _ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _TIMEOUTS = {"Timeout", "ReadTimeout", "ConnectTimeout", "ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"}
 _TOO_MUCH = {"REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
+_LONGEST_CODE = 64  # a status has a bound
 _DENIED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 
 
@@ -54,7 +55,7 @@ def _unusable(error: BaseException, where: str) -> Failed:
     code = str(getattr(error, "error_code", ""))
     if code in _DENIED:
         return Failed("RegistryDenied", f"the registry at {where} refused our credentials ({code})")
-    if type(error).__name__ == "RestException" and code.isidentifier():
+    if type(error).__name__ == "RestException" and code.isidentifier() and len(code) <= _LONGEST_CODE:
         reason = "RegistryRefused" if _is_final(error) else "RegistryError"
         return Failed(reason, f"the registry at {where} refused the question ({code})")
     if isinstance(error, ImportError):
