@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 from modelramp.adapters.kinds import EVENT, Object
@@ -10,6 +11,7 @@ from modelramp.adapters.kubernetes import Cluster, Listing
 from modelramp.adapters.trouble import presentable
 
 FAILED_CREATE = "FailedCreate"
+_ENDING = re.compile(r'(?<=-)[a-z0-9]{5}(?=" is forbidden)')
 PATIENCE = 0.5
 """Seconds that the question may hold up a turn, which guards traffic too."""
 
@@ -60,4 +62,9 @@ class PodRefusals:
             return ""
         events = found.items if isinstance(found, Listing) else ()
         newest = max(events, key=lambda event: int(event["metadata"]["resourceVersion"]), default=None)
-        return presentable(f"{FAILED_CREATE}: {newest.get('note', '')}") if newest else ""
+        return presentable(f"{FAILED_CREATE}: {without_ending(newest.get('note', ''))}") if newest else ""
+
+
+def without_ending(note: str) -> str:
+    """Return a note without the random end of the pod's name: each try has another, and says the same."""
+    return _ENDING.sub("…", note)
