@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Figure:
     unit: str
     values: Mapping[str, float]
     runs: int = 1
+    _: KW_ONLY
     beat: Mapping[str, float] = field(default_factory=dict)
     reach: Mapping[str, float] = field(default_factory=dict)
     elsewhere: str = ""

@@ -60,8 +60,9 @@ async def break_together(bench: Bench, board: Board, refs: Sequence[Ref]) -> Fig
     answers = [_reaction(bench, board, ref, "2") for ref in refs]
     what = f"breach → stored weight 0, {TOGETHER} at once"
     return Figure(
-        what, "s", spread(samples, "median", "p99", "max"), len(refs), {"median": 1.57, "p99": 2.36}, peers.BREACH_MANY,
-        f"of which after the first bad answer: median {spread(answers)['median']:.3f}, max {max(answers):.3f}", samples,
+        what, "s", spread(samples, "median", "p99", "max"), len(refs),
+        beat={"median": 1.57, "p99": 2.36}, elsewhere=peers.BREACH_MANY, raw=samples,
+        note=f"of which after the first bad answer: median {spread(answers)['median']:.3f}, max {max(answers):.3f}",
     )  # fmt: skip
 
 
@@ -79,9 +80,10 @@ async def break_alone(bench: Bench, board: Board, refs: Sequence[Ref]) -> Figure
         bench.progress.advance(bar)
     return Figure(
         f"breach → stored weight 0, one at a time, {RUNNING - ALONE}–{RUNNING - 1} others ramping", "s",
-        spread(samples, "median", "p99", "max"), ALONE, {"median": 1.24, "max": 2.5}, peers.BREACH_ONE,
-        f"of which after the first bad answer: median {spread(answers)['median']:.3f}, max {max(answers):.3f}; "
-        "the rest is waiting to be asked", samples,
+        spread(samples, "median", "p99", "max"), ALONE,
+        beat={"median": 1.24, "max": 2.5}, elsewhere=peers.BREACH_ONE, raw=samples,
+        note=f"of which after the first bad answer: median {spread(answers)['median']:.3f}, max {max(answers):.3f}; "
+        "the rest is waiting to be asked",
     )  # fmt: skip
 
 

@@ -120,7 +120,9 @@ def _figure(name: str, clients: int, found: Mapping[tuple[str, int], Measured]) 
     reach = {"per second": max(each["per second"] for each in others)} if is_ours else {}
     what = f"{name}, {clients} client{'s' if clients > 1 else ''}"
     values = found[name, clients].values()
-    return Figure(what, "", values, len(times), beat, reach=reach, note="one row of 10 numbers; ms", raw=times[:5000])
+    return Figure(
+        what, "", values, len(times), beat=beat, reach=reach, note="one row of 10 numbers; ms", raw=times[:5000]
+    )
 
 
 def _memory(name: str, held: Mapping[str, float]) -> Figure:
