@@ -75,7 +75,7 @@ async def test_a_page_with_an_error_status_is_named_by_the_status(
         (401, "UNAUTHENTICATED", "RegistryDenied"),
         (400, "INVALID_PARAMETER_VALUE", "RegistryRefused"),
         (404, "ENDPOINT_NOT_FOUND", "RegistryRefused"),
-        (400, "LONGER_THAN_ANY" * 1000, "RegistryAnswer"),
+        (400, "LONGER_THAN_ANY" * 1000, "RegistryError"),
     ],
 )
 async def test_mlflows_own_errors_are_named_by_their_code(
