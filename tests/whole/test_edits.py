@@ -137,8 +137,9 @@ async def test_a_hand_towards_the_candidate_is_repaired(residence: Residence) ->
     assert residence.violations(ref, hands=True) == []
 
 
-@pytest.mark.asyncio(loop_scope="function")
-async def test_a_hand_at_the_route_with_the_operator_away_is_kept_when_it_comes_back(stage: Stage) -> None:
+# In the loop of the module like all others: while another runs, the way of its operator to the API server stands still.
+async def test_a_hand_at_the_route_with_the_operator_away_is_kept_when_it_comes_back(residence: Residence) -> None:
+    stage = residence.stage
     namespace = await stage.namespace()
     ref = Ref(namespace, "fraud")
     async with stage.observed(namespace) as trace:
