@@ -23,6 +23,11 @@ SERVERS = (
 )
 """Where tests start a server or a process of their own: a model server, Envoy, MLflow, impostors, pytest itself."""
 
+MARKS = {
+    "server": SERVERS,
+    "apiserver": ("whole/", "mesh/", "gateway/"),
+    "slow": ("mesh/", "gateway/"),
+}
 LONGEST = "whole/test_crashes"
 """The file that takes minutes: begun last, it would keep one process busy, and the others idle."""
 
@@ -30,8 +35,9 @@ LONGEST = "whole/test_crashes"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what does not belong to `make test-fast`, and begin with what takes longest."""
     for item in items:
-        if _begins(item, SERVERS):
-            item.add_marker("server")
+        for mark, places in MARKS.items():
+            if _begins(item, places):
+                item.add_marker(mark)
     items.sort(key=lambda item: not _begins(item, (LONGEST,)))
 
 

@@ -15,6 +15,10 @@ from typing import TypeVar
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
+KEEPALIVE = 3900
+"""Seconds: longer than Envoy's hour, so that the proxy and not the server ends an idle connection.
+
+A request sent into a connection that is being closed is a lost request."""
 # Edges where latency limits are usually drawn: a limit between two edges cannot be judged from a histogram.
 DURATION_BUCKETS = (
     *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1),
@@ -246,9 +250,7 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         timeout_seconds=read("MODELRAMP_TIMEOUT_SECONDS", 60.0, seconds(0.001, 86_400)),
         drain_seconds=read("MODELRAMP_DRAIN_SECONDS", 5.0, seconds(0, 3600)),
         shutdown_seconds=read("MODELRAMP_SHUTDOWN_SECONDS", 30.0, seconds(0, 3600)),
-        # Longer than Envoy's hour, so that the proxy and not the server ends an idle connection:
-        # a request sent into a connection that is being closed is a lost request.
-        keepalive_seconds=read("MODELRAMP_KEEPALIVE_SECONDS", 3900, whole(1, 86_400)),
+        keepalive_seconds=read("MODELRAMP_KEEPALIVE_SECONDS", KEEPALIVE, whole(1, 86_400)),
         non_finite=read("MODELRAMP_NON_FINITE", NonFinite.ERROR, one_of(NonFinite)),
         extra_columns=read("MODELRAMP_EXTRA_COLUMNS", ExtraColumns.IGNORE, one_of(ExtraColumns)),
         text_numbers=read("MODELRAMP_TEXT_NUMBERS", TextNumbers.REJECT, one_of(TextNumbers)),

@@ -39,6 +39,16 @@ def stays(recording: Recording) -> list[Stay]:
     return found
 
 
+def ramp(recording: Recording) -> list[Stay]:
+    """Return the steps, in order."""
+    return [stay for stay in stays(recording) if stay.phase == "Ramping"]
+
+
+def stay_at(recording: Recording, weight: int) -> Stay:
+    """Return the step with this weight."""
+    return next(stay for stay in ramp(recording) if stay.weight == weight)
+
+
 def _left(stay: Stay, sight: Sight, status: Mapping[str, Any]) -> float:
     """Return when the operator went on: the route can have moved before anybody sees the status that says so.
 

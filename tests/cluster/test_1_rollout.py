@@ -8,7 +8,7 @@ from tests.cluster.acts import First
 from tests.cluster.chance import is_fair
 from tests.cluster.figures import note
 from tests.cluster.scene import NAMESPACE, RELEASE, SYSTEM
-from tests.cluster.steps import Stay, counted, seen_by_clients, stays, weights
+from tests.cluster.steps import Stay, counted, ramp, seen_by_clients, stay_at, stays, weights
 from tests.cluster.world import Recording, World
 
 STEPS = 1, 10, 50, 100
@@ -52,12 +52,12 @@ def test_gates_come_first(promotion: Recording):
 
 def test_the_ramp_takes_every_step_in_order(promotion: Recording):
     assert tuple(weights(promotion, "2")) == STEPS
-    assert tuple(stay.weight for stay in _ramp(promotion)) == STEPS
+    assert tuple(stay.weight for stay in ramp(promotion)) == STEPS
 
 
 @pytest.mark.parametrize("weight", STEPS)
 def test_the_model_servers_count_the_share_of_the_step(promotion: Recording, weight: int):
-    counts = counted(promotion, _at(promotion, weight))
+    counts = counted(promotion, stay_at(promotion, weight))
     hits, total = counts["2", "live"], counts["1", "live"] + counts["2", "live"]
     note(f"v2 at {weight} %, counted by the model servers", f"{hits} of {total}")
     assert is_fair(hits, total, weight / 100)
@@ -65,7 +65,7 @@ def test_the_model_servers_count_the_share_of_the_step(promotion: Recording, wei
 
 @pytest.mark.parametrize("weight", STEPS)
 def test_the_clients_see_the_share_of_the_step(promotion: Recording, weight: int):
-    seen = seen_by_clients(promotion, _at(promotion, weight))
+    seen = seen_by_clients(promotion, stay_at(promotion, weight))
     assert is_fair(seen["2"], seen["1"] + seen["2"], weight / 100)
 
 
@@ -85,7 +85,7 @@ def test_in_the_shadow_the_candidate_gets_a_copy_of_every_request(promotion: Rec
 
 
 def test_no_copy_is_sent_once_the_ramp_has_begun(promotion: Recording):
-    copies = [counted(promotion, stay)["2", "shadow"] for stay in _ramp(promotion)]
+    copies = [counted(promotion, stay)["2", "shadow"] for stay in ramp(promotion)]
     assert copies == [0] * len(STEPS)
 
 
@@ -93,14 +93,6 @@ def test_no_request_fails_during_the_promotion(promotion: Recording):
     note("v2: requests while it was promoted, failed", f"{len(promotion.answers)}, {len(promotion.failed)}")
     assert len(promotion.answers) > 2000
     assert not promotion.failed
-
-
-def _ramp(recording: Recording) -> list[Stay]:
-    return [stay for stay in stays(recording) if stay.phase == "Ramping"]
-
-
-def _at(recording: Recording, weight: int) -> Stay:
-    return next(stay for stay in _ramp(recording) if stay.weight == weight)
 
 
 def _shadow(recording: Recording) -> Stay:

@@ -8,7 +8,7 @@ import pytest
 from tests.cluster import meshed
 from tests.cluster.chance import is_fair
 from tests.cluster.figures import note
-from tests.cluster.steps import Stay, counted, seen_by_clients, stays, weights
+from tests.cluster.steps import counted, ramp, seen_by_clients, stay_at, stays, weights
 from tests.cluster.world import ROUTE, Object, Recording, World
 
 STEPS = 10, 50, 100
@@ -23,12 +23,12 @@ def test_a_route_that_serves_already_is_taken_over_as_it_is(meshed_first: Record
 
 def test_every_step_is_taken_in_order(meshed_promotion: Recording):
     assert tuple(weights(meshed_promotion, "2")) == STEPS
-    assert tuple(stay.weight for stay in _ramp(meshed_promotion)) == STEPS
+    assert tuple(stay.weight for stay in ramp(meshed_promotion)) == STEPS
 
 
 @pytest.mark.parametrize("weight", STEPS)
 def test_the_model_servers_count_the_share_of_the_step(meshed_promotion: Recording, weight: int):
-    counts = counted(meshed_promotion, _at(meshed_promotion, weight))
+    counts = counted(meshed_promotion, stay_at(meshed_promotion, weight))
     hits, total = counts["2", "live"], counts["1", "live"] + counts["2", "live"]
     note(f"mesh, v2 at {weight} %, counted by the model servers", f"{hits} of {total}")
     assert is_fair(hits, total, weight / 100)
@@ -36,7 +36,7 @@ def test_the_model_servers_count_the_share_of_the_step(meshed_promotion: Recordi
 
 @pytest.mark.parametrize("weight", STEPS)
 def test_the_clients_see_the_share_of_the_step(meshed_promotion: Recording, weight: int):
-    seen = seen_by_clients(meshed_promotion, _at(meshed_promotion, weight))
+    seen = seen_by_clients(meshed_promotion, stay_at(meshed_promotion, weight))
     assert is_fair(seen["2"], seen["1"] + seen["2"], weight / 100)
 
 
@@ -95,14 +95,6 @@ def test_no_request_through_the_mesh_fails_but_those_that_the_broken_version_ans
     note("mesh, requests in all, failed by version and status", f"{len(answers)}, {dict(failed)}")
     assert len(answers) >= ENOUGH
     assert set(failed) == {("3", 500)}
-
-
-def _ramp(recording: Recording) -> list[Stay]:
-    return [stay for stay in stays(recording) if stay.phase == "Ramping"]
-
-
-def _at(recording: Recording, weight: int) -> Stay:
-    return next(stay for stay in _ramp(recording) if stay.weight == weight)
 
 
 def _theirs(virtual_service: Object) -> Object:

@@ -22,14 +22,6 @@ from tests.whole.admin import MERGE
 from tests.whole.stage import Stage, staged
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("apiserver")
-            item.add_marker("slow")
-
-
 @pytest.fixture(scope="session")
 def envoy_gateway(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnvoyGateway]:
     """Give a running Envoy Gateway with a class of its own, on an API server with our kind and the gateways'."""

@@ -18,14 +18,6 @@ from tests.whole.stage import Stage, staged
 KINDS = PLURALS | {"workloadentries.networking.istio.io"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("apiserver")
-            item.add_marker("slow")
-
-
 @pytest.fixture(scope="session")
 def istiod_program() -> Path:
     """Give istiod's program."""

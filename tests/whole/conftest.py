@@ -20,13 +20,6 @@ from tests.whole.proxy import ApiProxy
 from tests.whole.stage import Stage, staged
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here: all need the API server."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("apiserver")
-
-
 @pytest.fixture(scope="session")
 def defined_server(api_server: ApiServer) -> ApiServer:
     """Give an API server that knows ModelDeployments."""

@@ -29,9 +29,6 @@ STORIES, STARTS = 8, 3
 MOST_LOST = 2
 """Events are posted after what they tell is stored, and never twice: those that one crash met on their way are lost."""
 _OWNED = DEPLOYMENT, SERVICE
-OF_THE_DAY = "RecordsWait: "
-"""An Event that the registry is late, as it is where the machine has no time: it is another outage's, and like every
-other said once. That all is written at the end is awaited."""
 PATIENCE = 150.0  # seconds for a chapter, with 15 for the Lease of the one that was killed
 
 
@@ -175,7 +172,7 @@ def judge(stage: Stage, crash: Crash, played: Any, expected: dict[str, Any]) -> 
     run, left = played
     told = [f"{crash}: {fault}" for fault in violations(run.trace, run.ref, stage.prometheus)]
     lost = [event for event in expected["events"] if event not in left["events"]]
-    more = [event for event in left["events"] if event not in expected["events"] and not event.startswith(OF_THE_DAY)]
+    more = [event for event in left["events"] if event not in expected["events"]]
     if len(lost) > MOST_LOST or more:
         told.append(f"{crash}: the Events are {left['events']}; lost {lost}")
     changed = differences(left | {"events": None}, expected | {"events": None})

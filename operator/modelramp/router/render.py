@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from modelramp.router.split import judge_split
+
 ROUTES = "models"
 ARM_HEADER = "x-modelramp-arm"
 BETWEEN_PODS = "/captured"
@@ -86,7 +88,7 @@ def render_config_map(
     `split` and `mirror` are percent by version; a version that is left out has 0. `stable` takes all traffic
     when a scalar key is missing. Raises ValueError that names the field. Same input, same text.
     """
-    judge_input(backends, stable, split, mirror)
+    judge_split([b.version for b in backends], stable, split, mirror)
     routes, clusters = render_structure(namespace, name, tuple(backends), stable, settings)
     data = {RDS: routes, CDS: clusters}
     data |= {f"weight.v{b.version}": str(split.get(b.version, 0)) for b in backends}
@@ -101,24 +103,6 @@ def render_structure(
     """Return the texts of the route and the cluster document."""
     routes = render_routes(namespace, name, [b.version for b in backends], stable, settings)
     return dump(routes), dump(render_clusters(namespace, name, backends, stable, settings))
-
-
-def judge_input(
-    backends: Sequence[Backend], stable: str | None, split: Mapping[str, int], mirror: Mapping[str, int]
-) -> None:
-    """Raise ValueError when the split and the backends contradict each other."""
-    versions = [b.version for b in backends]
-    if len(set(versions)) != len(versions):
-        raise ValueError(f"backends: {versions} names a version twice")
-    if versions and stable not in versions:
-        raise ValueError(f"stable: {stable!r} has no backend; there are {versions}")
-    for what, values in (("split", split), ("mirror", mirror)):
-        if unknown := sorted(set(values) - set(versions)):
-            raise ValueError(f"{what}: {unknown} have no backend; there are {versions}")
-        if wrong := {v: n for v, n in values.items() if not 0 <= n <= 100}:
-            raise ValueError(f"{what}: {wrong} must be from 0 to 100")
-    if versions and sum(split.values()) != 100:
-        raise ValueError(f"split: {dict(split)} must add up to 100, not {sum(split.values())}")
 
 
 def render_routes(

@@ -1,4 +1,4 @@
-"""Read the scalar keys of a router's ConfigMap, which anybody may have typed at 2 AM."""
+"""The split of a router: the one that is to be rendered, and what the scalar keys say, typed by anybody at 2 AM."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -109,3 +109,20 @@ def explain_percent(key: str, value: str) -> str:
     if PERCENT.fullmatch(value.removesuffix("%").strip()):
         return f"{key}: {shown!r} has a percent sign; {right}"
     return f"{key}: {shown!r} is not a percentage; {right}"
+
+
+def judge_split(
+    versions: Sequence[str], stable: str | None, split: Mapping[str, int], mirror: Mapping[str, int]
+) -> None:
+    """Raise ValueError when the split and the backends contradict each other."""
+    if len(set(versions)) != len(versions):
+        raise ValueError(f"backends: {versions} names a version twice")
+    if versions and stable not in versions:
+        raise ValueError(f"stable: {stable!r} has no backend; there are {versions}")
+    for what, values in (("split", split), ("mirror", mirror)):
+        if unknown := sorted(set(values) - set(versions)):
+            raise ValueError(f"{what}: {unknown} have no backend; there are {versions}")
+        if wrong := {v: n for v, n in values.items() if not 0 <= n <= 100}:
+            raise ValueError(f"{what}: {wrong} must be from 0 to 100")
+    if versions and sum(split.values()) != 100:
+        raise ValueError(f"split: {dict(split)} must add up to 100, not {sum(split.values())}")
